@@ -1,0 +1,31 @@
+# The two commands of this project are `make demo` and `make test`. Both make the environment that they need.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DATASET ?= data/shop.yml
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	@$(BIN)/trainer demo --dataset "$(DATASET)"
+
+test: .venv/installed-dev
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf .venv data/build
+
+# constraints.txt is the exact set that the tests ran on; with it, pip takes torch's CPU build.
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Making the environment in .venv (the first time takes a few minutes)"
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,89 @@
+{#- Refuse a dataset file that cannot be built, before anything runs: one line that says what to do. -#}
+{% macro check_dataset() %}
+  {%- set name = setting('dataset', 'shop') -%}
+  {%- set file = 'dataset ' ~ name -%}
+  {%- set required_columns = ['user_id', 'action_type', 'event_timestamp'] -%}
+  {%- set known_columns = required_columns + ['event_id', 'ingested_at', 'item_id', 'category_id', 'location', 'duration_ms'] -%}
+
+  {%- for key in ['events_path', 'columns', 'actions'] -%}
+    {%- if not setting(key) -%}
+      {{ bad_input(file ~ ": the key '" ~ key ~ "' is missing: see data/shop.yml for an example") }}
+    {%- endif -%}
+  {%- endfor -%}
+
+  {%- set columns = setting('columns') -%}
+  {%- if columns is not mapping -%}
+    {{ bad_input(file ~ ": 'columns' must map our names to the log's, as in {user_id: visitorid, ...}") }}
+  {%- endif -%}
+  {%- for column in required_columns -%}
+    {%- if column not in columns -%}
+      {{ bad_input(file ~ ": columns." ~ column ~ " is missing: name the log's column that holds it") }}
+    {%- endif -%}
+  {%- endfor -%}
+  {%- for column in columns -%}
+    {%- if column not in known_columns -%}
+      {{ bad_input(file ~ ": columns." ~ column ~ " is not a column of an event; known are " ~ known_columns | join(', ') ~ "; declare numbers under 'measures'") }}
+    {%- endif -%}
+  {%- endfor -%}
+
+  {#- Action and measure names become column names: <action>_count, <measure>_sum, <measure>_mean. -#}
+  {%- set seen = {'event_count': "the view's own event_count", 'category_change_count': "the view's own category_change_count",
+                  'session_count': "the view's own session_count", 'duration_ms_sum': "the view's own duration_ms_sum"} -%}
+  {%- for action in actions() -%}
+    {%- if not modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', action) -%}
+      {{ bad_input(file ~ ": the action '" ~ action ~ "' cannot name a column: call it by letters, digits and _, and map the log's value to it in action_map") }}
+    {%- endif -%}
+    {%- if action | lower == 'leave' -%}
+      {{ bad_input(file ~ ": 'leave' is the state after a session and cannot be an action: rename it in action_map") }}
+    {%- endif -%}
+    {%- set column = action | lower ~ '_count' -%}
+    {%- if column in seen -%}
+      {{ bad_input(file ~ ": the action '" ~ action ~ "' would make the column " ~ column ~ " that " ~ seen[column] ~ " makes already: rename it") }}
+    {%- endif -%}
+    {%- do seen.update({column: "the action '" ~ action ~ "'"}) -%}
+  {%- endfor -%}
+  {%- for measure in measures() -%}
+    {%- if not modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', measure | string) -%}
+      {{ bad_input(file ~ ": the measure '" ~ measure ~ "' cannot name a column: use letters, digits and _") }}
+    {%- endif -%}
+    {%- if measure | lower ~ '_sum' in seen -%}
+      {{ bad_input(file ~ ": the measure '" ~ measure ~ "' would make the column " ~ measure | lower ~ "_sum that exists already: rename it") }}
+    {%- endif -%}
+    {%- if not (setting('measures')[measure] is mapping and setting('measures')[measure].get('sql')) -%}
+      {{ bad_input(file ~ ": measures." ~ measure ~ " needs an sql expression, as in {sql: amount, decimals: 2}") }}
+    {%- endif -%}
+    {%- do seen.update({measure | lower ~ '_sum': "the measure '" ~ measure ~ "'"}) -%}
+  {%- endfor -%}
+
+  {%- for action, role in (setting('action_roles', {}) or {}).items() -%}
+    {%- if action | string not in actions() -%}
+      {{ bad_input(file ~ ": action_roles names '" ~ action ~ "', which is not in actions") }}
+    {%- endif -%}
+    {%- if role not in ['search', 'intent', 'conversion'] -%}
+      {{ bad_input(file ~ ": action_roles." ~ action ~ " is '" ~ role ~ "'; a role is search, intent or conversion") }}
+    {%- endif -%}
+  {%- endfor -%}
+  {%- for raw, action in (setting('action_map', {}) or {}).items() -%}
+    {%- if action | string not in actions() -%}
+      {{ bad_input(file ~ ": action_map sends '" ~ raw ~ "' to '" ~ action ~ "', which is not in actions") }}
+    {%- endif -%}
+  {%- endfor -%}
+  {%- set unknown = setting('unknown_actions', 'reject') | string -%}
+  {%- if unknown != 'reject' and unknown not in actions() -%}
+    {{ bad_input(file ~ ": unknown_actions is '" ~ unknown ~ "': write reject, or one of the actions") }}
+  {%- endif -%}
+
+  {%- if setting('session_gap_minutes', 30) is not number or setting('session_gap_minutes', 30) <= 0 -%}
+    {{ bad_input(file ~ ": session_gap_minutes must be a number of minutes above 0") }}
+  {%- endif -%}
+  {%- if transition_prior() is not number or transition_prior() <= 0 -%}
+    {{ bad_input(file ~ ": transition_prior must be a number above 0: with 0 a row that nobody left has no probabilities") }}
+  {%- endif -%}
+  {%- if setting('timestamp_unit', 's') not in ['s', 'ms', 'us'] -%}
+    {{ bad_input(file ~ ": timestamp_unit is '" ~ setting('timestamp_unit') ~ "': write s, ms or us") }}
+  {%- endif -%}
+  {%- for horizon in conversion_horizons() -%}
+    {%- if horizon == 'all' -%}{{ bad_input(file ~ ": horizons.conversion cannot be 'all'") }}{%- endif -%}
+    {%- do duration_us(horizon) -%}
+  {%- endfor -%}
+{% endmacro %}

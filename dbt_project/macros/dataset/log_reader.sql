@@ -1,0 +1,55 @@
+{#- The raw log as dbt sees it: every row of the file or files, in their order, as text where it is CSV. -#}
+
+{% macro log_is_parquet() %}
+  {%- set path = setting('events_path') | string | lower -%}
+  {{ return(path.endswith('.parquet') or path.endswith('.pq')) }}
+{% endmacro %}
+
+{#- A table function over the file or files. CSV is read as text, so that '007' stays '007'. -#}
+{% macro log_reader() %}
+  {%- set path = run_query('select scalespace_resolve_path(' ~ text(setting('events_path')) ~ ')').rows[0][0] -%}
+  {%- set problem = run_query('select scalespace_problem_with(' ~ text(path) ~ ')').rows[0][0] -%}
+  {%- if problem -%}{{ bad_input(problem) }}{%- endif -%}
+  {%- if log_is_parquet() -%}
+    {{ return('read_parquet(' ~ text(path) ~ ', union_by_name = true, filename = ' ~ text('__log_file') ~ ', file_row_number = true)') }}
+  {%- endif -%}
+  {%- set csv = setting('csv', {}) or {} -%}
+  {%- for key in csv -%}
+    {%- if key not in ['header', 'delimiter', 'names', 'quote', 'escape', 'encoding', 'skip'] -%}
+      {{ bad_input('dataset ' ~ setting('dataset') ~ ': csv.' ~ key ~ ' is unknown; known are header, delimiter, names, quote, escape, encoding, skip') }}
+    {%- endif -%}
+  {%- endfor -%}
+  {%- set options = [
+      'header = ' ~ csv.get('header', true) | string | lower,
+      'delim = ' ~ text(csv.get('delimiter', ',')),
+      "quote = " ~ text(csv.get('quote', '"')),
+      "escape = " ~ text(csv.get('escape', '"')),
+      'all_varchar = true', 'null_padding = true', 'auto_detect = false'] -%}
+  {%- if csv.get('encoding') -%}{%- do options.append('encoding = ' ~ text(csv.encoding)) -%}{%- endif -%}
+  {%- if csv.get('skip') -%}{%- do options.append('skip = ' ~ csv.skip) -%}{%- endif -%}
+  {%- set names = csv.get('names') or csv_header(path, csv) -%}
+  {%- set typed = [] -%}
+  {%- for name in names -%}{%- do typed.append(text(name) ~ ": 'VARCHAR'") -%}{%- endfor -%}
+  {%- do options.append('columns = {' ~ typed | join(', ') ~ '}') -%}
+  {{ return('read_csv(' ~ text(path) ~ ', ' ~ options | join(', ') ~ ')') }}
+{% endmacro %}
+
+{#- The names in the first line. Sniffing is off elsewhere: it would guess from the data. -#}
+{% macro csv_header(path, csv) %}
+  {%- if csv.get('header', true) is false -%}
+    {{ bad_input('dataset ' ~ setting('dataset') ~ ': a log without a header needs csv.names, the list of its columns in order') }}
+  {%- endif -%}
+  {%- set described = run_query('describe select * from read_csv(' ~ text(path) ~ ', header = true, all_varchar = true, null_padding = true, delim = '
+      ~ text(csv.get('delimiter', ',')) ~ ', quote = ' ~ text(csv.get('quote', '"')) ~ ', escape = ' ~ text(csv.get('escape', '"'))
+      ~ (', encoding = ' ~ text(csv.encoding) if csv.get('encoding') else '') ~ (', skip = ' ~ csv.skip if csv.get('skip') else '') ~ ')') -%}
+  {{ return(described.columns[0].values() | list) }}
+{% endmacro %}
+
+{#- {name: type} of the log's own columns. -#}
+{% macro log_columns(reader) %}
+  {%- set found = {} -%}
+  {%- for row in run_query('describe select * from ' ~ reader).rows -%}
+    {%- if row[0] not in ['__log_file', 'file_row_number'] -%}{%- do found.update({row[0]: row[1]}) -%}{%- endif -%}
+  {%- endfor -%}
+  {{ return(found) }}
+{% endmacro %}

@@ -1,0 +1,25 @@
+{#- The taxonomy's action of a raw value; null where it is unknown and the dataset rejects the unknown. -#}
+{% macro mapped_action(value) %}
+  {%- set unknown = setting('unknown_actions', 'reject') | string -%}
+  {%- set mapping = setting('action_map', {}) or {} -%}
+  case
+    {%- for raw, action in mapping.items() %}
+    when {{ value }} = {{ text(raw) }} then {{ text(action) }}
+    {%- endfor %}
+    when {{ value }} in {{ text_list(actions()) }} then {{ value }}
+    {%- if unknown != 'reject' %}
+    else {{ text(unknown) }}
+    {%- endif %}
+  end
+{% endmacro %}
+
+{#- Position of an action in the taxonomy, from 0: the state's row and column in the matrix. -#}
+{% macro action_index(value) %}
+  case {{ value }}
+    {%- for action in actions() %} when {{ text(action) }} then {{ loop.index0 }}{% endfor %} end
+{% endmacro %}
+
+{#- The clock of the build: a build as of `known_at` had that one. -#}
+{% macro build_clock() %}
+  {{ return('timestamp ' ~ text(var('known_at') if var('known_at', none) else run_started_at.strftime('%Y-%m-%d %H:%M:%S'))) }}
+{% endmacro %}

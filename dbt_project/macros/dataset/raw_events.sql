@@ -1,0 +1,121 @@
+{#-
+  Select every row of the log, with the columns renamed to ours and read as what they are, and nothing
+  left out. Checks the mapping against the file, so that a renamed column is one line and not a guess.
+-#}
+{% macro raw_events() %}
+  {%- if not execute -%}
+    {{ return('select 1 as file_position') }}
+  {%- endif -%}
+  {%- set reader = log_reader() -%}
+  {%- set found = log_columns(reader) -%}
+  {%- set given = setting('columns') -%}
+  {%- set position = 'row_number() over (order by __log_file, file_row_number)' if log_is_parquet() else 'row_number() over ()' -%}
+
+  with log as (
+    select *, {{ position }} as __log_position from {{ reader }}
+  ),
+
+  {#- Measures are arithmetic: the columns that their expressions name are numbers there. -#}
+  numbers as (
+    select
+      __log_position
+      {%- for name, spec in (setting('measures', {}) or {}).items() %},
+      cast(round(cast({{ measure_sql(spec.sql, found) }} as decimal(38, 6)), {{ spec.get('decimals', 0) }}) * {{ 10 ** (spec.get('decimals', 0) | int) }} as bigint) as {{ identifier(name) }}
+      {%- endfor %}
+    from log
+  )
+
+  select
+    log.__log_position as file_position,
+    {#- One text for one row: JSON tells null from the word and keeps the columns apart. -#}
+    md5(cast(to_json(struct_pack(
+      {%- for name in found %}{{ identifier(name) }} := log.{{ identifier(name) }}{{ ', ' if not loop.last }}{%- endfor -%}
+    )) as varchar)) as row_hash,
+    {%- for name in ['event_id', 'user_id', 'item_id', 'category_id', 'location'] %}
+    {{ ("nullif(cast(" ~ log_value(given[name], found, name).sql ~ " as varchar), '')") if name in given else 'cast(null as varchar)' }} as {{ name }},
+    {%- endfor %}
+    cast({{ log_value(given.action_type, found, 'action_type').sql }} as varchar) as raw_action_type,
+    cast({{ log_value(given.event_timestamp, found, 'event_timestamp').sql }} as varchar) as raw_event_timestamp,
+    {%- set timestamp = log_value(given.event_timestamp, found, 'event_timestamp') %}
+    {{ parse_timestamp(timestamp.sql, timestamp.type, 'columns.event_timestamp') }} as event_timestamp,
+    {%- if 'ingested_at' in given %}
+    {%- set ingested = log_value(given.ingested_at, found, 'ingested_at') %}
+    {{ parse_timestamp(ingested.sql, ingested.type, 'columns.ingested_at') }} as ingested_at,
+    {%- else %}
+    cast(null as timestamp) as ingested_at,
+    {%- endif %}
+    {%- if 'duration_ms' in given %}
+    try_cast({{ log_value(given.duration_ms, found, 'duration_ms').sql }} as bigint) as raw_duration_ms
+    {%- else %}
+    cast(null as bigint) as raw_duration_ms
+    {%- endif %}
+    {%- for name in measures() %},
+    numbers.{{ identifier(name) }} as {{ measure_column(name) }}
+    {%- endfor %}
+    {%- for tie in tie_order() %}{% if tie.column != 'file_position' %},
+    {{ log_value(tie.column, found, 'tie_order') .sql }} as {{ tie.name }}
+    {%- endif %}{%- endfor %}
+  from log
+  join numbers using (__log_position)
+{% endmacro %}
+
+{#- One entry of `columns`: the name of a column of the log, or {sql: expression over its columns}. -#}
+{% macro log_value(entry, found, what) %}
+  {%- if entry is mapping -%}
+    {%- set sql = entry.get('sql') -%}
+    {%- if not sql -%}{{ bad_input('dataset ' ~ setting('dataset') ~ ': columns.' ~ what ~ ' must be a column name or {sql: ...}') }}{%- endif -%}
+    {%- set type = run_query('select typeof(' ~ sql ~ ') from (select ' ~ null_columns(found) ~ ')').rows[0][0] -%}
+    {{ return({'sql': '(' ~ sql ~ ')', 'type': type}) }}
+  {%- endif -%}
+  {%- for name in found -%}
+    {%- if name | lower == entry | string | lower -%}
+      {{ return({'sql': 'log.' ~ identifier(name), 'type': found[name]}) }}
+    {%- endif -%}
+  {%- endfor -%}
+  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ')) }}
+{% endmacro %}
+
+{% macro null_columns(found) %}
+  {%- set columns = [] -%}
+  {%- for name, type in found.items() -%}{%- do columns.append('cast(null as ' ~ type ~ ') as ' ~ identifier(name)) -%}{%- endfor -%}
+  {{ return(columns | join(', ')) }}
+{% endmacro %}
+
+{#- A measure's expression with the log's columns in it as exact decimals: text and floats are not. -#}
+{% macro measure_sql(sql, found) %}
+  {%- set out = namespace(sql=sql) -%}
+  {%- for name, type in found.items() -%}
+    {%- if modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', name) -%}
+      {%- set out.sql = modules.re.sub('(?i)(?<![\\w."])' ~ name ~ '(?![\\w."(])', 'try_cast(log."' ~ name ~ '" as decimal(19, 6))', out.sql) -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {{ return(out.sql) }}
+{% endmacro %}
+
+{#- Inside, a measure is an integer of its smallest unit. -#}
+{% macro measure_column(name) %}
+  {{ return(identifier('measure_' ~ name)) }}
+{% endmacro %}
+
+{#- `tie_order` as a list of {column, name, direction}. -#}
+{% macro tie_order() %}
+  {%- set entries = [] -%}
+  {%- for given in setting('tie_order', []) or [] -%}
+    {%- set words = (given | string).split() -%}
+    {%- set direction = words[-1] | lower if words | length > 1 else 'asc' -%}
+    {%- if words | length > 2 or direction not in ['asc', 'desc'] -%}
+      {{ bad_input('dataset ' ~ setting('dataset') ~ ": tie_order entry '" ~ given ~ "': write a column, then asc or desc") }}
+    {%- endif -%}
+    {%- set column = words[0] -%}
+    {%- do entries.append({'column': column, 'direction': direction,
+        'name': 'file_position' if column == 'file_position' else 'tie_' ~ loop.index}) -%}
+  {%- endfor -%}
+  {{ return(entries) }}
+{% endmacro %}
+
+{#- The order of a user's events (semantics: event_timestamp, tie_order, event_id). -#}
+{% macro total_order() %}
+  {%- set terms = ['event_timestamp'] -%}
+  {%- for tie in tie_order() -%}{%- do terms.append(tie.name ~ ' ' ~ tie.direction ~ ' nulls last') -%}{%- endfor -%}
+  {{ return((terms + ['event_id']) | join(', ')) }}
+{% endmacro %}

@@ -1,0 +1,1 @@
+{{ user_activity('365d') }}

@@ -1,0 +1,61 @@
+-- Grain: one instant of one user with an event.
+{{ config(meta={'family': 'user_recency'}) }}
+
+with known as (
+    select
+        user_id,
+        event_timestamp,
+        ends_instant,
+        action_type as last_action_type,
+        event_timestamp as last_action_at,
+        {%- for name in ['item_id', 'category_id', 'location'] %}
+        last_value({{ name }} ignore nulls) over so_far as last_{{ name }},
+        last_value(case when {{ name }} is not null then event_timestamp end ignore nulls) over so_far
+            as last_{{ name | replace('_id', '') }}_at,
+        {%- endfor %}
+        list(item_id) over (
+            partition by user_id order by event_position rows between 6 preceding and current row
+        ) as last_7_items
+    from {{ ref('int_events') }}
+    window so_far as (partition by user_id order by event_position rows unbounded preceding)
+),
+
+gaps as (
+    select
+        user_id,
+        event_timestamp
+        {%- for k in [1, 3, 5, 7] %},
+        count(gap_ms) over last_{{ k }} as gap_count_{{ k }},
+        sum(gap_ms) over last_{{ k }} as gap_ms_sum_{{ k }},
+        sum(cast(gap_ms as hugeint) * gap_ms) over last_{{ k }} as gap_ms_square_sum_{{ k }}
+        {%- endfor %}
+    from {{ ref('int_user_totals') }}
+    window
+        {%- for k in [1, 3, 5, 7] %}
+        last_{{ k }} as (
+            partition by user_id order by event_timestamp rows between {{ k - 1 }} preceding and current row
+        ){{ ',' if not loop.last }}
+        {%- endfor %}
+)
+
+select
+    user_id,
+    event_timestamp,
+    last_action_type,
+    last_action_at,
+    last_item_id,
+    last_item_at,
+    last_category_id,
+    last_category_at,
+    last_location,
+    last_location_at,
+    {%- for k in [1, 3, 5, 7] %}
+    {{ mean('gap_ms_sum_' ~ k, 'gap_count_' ~ k) }} as gap_ms_mean_last_{{ k }},
+    {{ deviation('gap_count_' ~ k, 'gap_ms_sum_' ~ k, 'gap_ms_square_sum_' ~ k) }} as gap_ms_std_last_{{ k }},
+    {%- endfor %}
+    -- Known items of the last 7 events, less the different ones among them.
+    cast(len(list_filter(last_7_items, lambda item: item is not null)) - list_unique(last_7_items) as bigint)
+        as item_repeat_count_last_7
+from known
+join gaps using (user_id, event_timestamp)
+where ends_instant

@@ -1,0 +1,1 @@
+{{ user_transitions('7d') }}

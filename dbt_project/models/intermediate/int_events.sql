@@ -1,0 +1,67 @@
+-- Grain: one accepted event, in its user's total order, with what the order says of it.
+with ordered as (
+    select
+        *,
+        row_number() over in_order as event_position,
+        lag(event_timestamp) over in_order as previous_event_at,
+        lead(event_timestamp) over in_order as next_event_at,
+        -- The last category and location that were known before this event.
+        lag(category_id ignore nulls) over in_order as known_category_id,
+        lag(location ignore nulls) over in_order as known_location
+    from {{ ref('stg_events') }}
+    window in_order as (partition by user_id order by {{ total_order() }})
+),
+
+sessions as (
+    select
+        *,
+        -- A gap of exactly session_gap still belongs to the session.
+        coalesce(epoch_us(event_timestamp) - epoch_us(previous_event_at) > {{ session_gap_us() }}, true) as starts_session,
+        coalesce(epoch_us(next_event_at) - epoch_us(event_timestamp) > {{ session_gap_us() }}, true) as ends_session,
+        next_event_at is distinct from event_timestamp as ends_instant
+    from ordered
+),
+
+numbered as (
+    select
+        *,
+        cast(count(*) filter (where starts_session) over (
+            partition by user_id order by event_position rows unbounded preceding
+        ) as bigint) as session_ordinal
+    from sessions
+)
+
+select
+    user_id,
+    event_position,
+    event_timestamp,
+    event_id,
+    ingested_at,
+    action_type,
+    action_index,
+    item_id,
+    category_id,
+    location,
+    duration_ms,
+    {%- for name in measures() %}
+    {{ measure_column(name) }},
+    {%- endfor %}
+    -- From the event before, in whole milliseconds; 0 inside one instant, null for the first event.
+    (epoch_us(event_timestamp) - epoch_us(previous_event_at)) // 1000 as event_gap_ms,
+    cast(hour(event_timestamp) as bigint) as hour,
+    starts_session,
+    ends_session,
+    ends_instant,
+    session_ordinal,
+    coalesce(category_id <> known_category_id, false) as changes_category,
+    action_type in {{ text_list(actions_of_role('conversion')) }} as is_conversion,
+    -- Distance to the same item's (category's, day's) event before and after: what counts it once in a window.
+    {%- for thing in reappearing_things() %}
+    case when {{ thing.key }} is not null then
+        epoch_us(event_timestamp) - epoch_us(lag(event_timestamp) over (partition by user_id, {{ thing.key }} order by event_position))
+    end as {{ thing.name }}_seen_us_ago,
+    case when {{ thing.key }} is not null then
+        epoch_us(lead(event_timestamp) over (partition by user_id, {{ thing.key }} order by event_position)) - epoch_us(event_timestamp)
+    end as {{ thing.name }}_returns_in_us{{ ',' if not loop.last }}
+    {%- endfor %}
+from numbered

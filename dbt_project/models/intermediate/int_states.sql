@@ -1,0 +1,51 @@
+-- Grain: one state of one user: each event, and `leave` at the close of each session.
+with events as (
+    select user_id, event_timestamp, event_position, action_index as state_index, false as is_leave, ends_instant
+    from {{ ref('int_events') }}
+),
+
+leaves as (
+    -- A leave happens session_gap after the last event. No event can share its instant: it would belong to the session.
+    select
+        user_id,
+        event_timestamp + to_microseconds({{ session_gap_us() }}) as event_timestamp,
+        event_position,
+        {{ actions() | length }} as state_index,
+        true as is_leave,
+        true as ends_instant
+    from {{ ref('int_events') }}
+    where ends_session
+),
+
+states as (
+    select * from events
+    union all
+    select * from leaves
+),
+
+with_previous as (
+    select
+        *,
+        lag(state_index) over in_order as previous_state_index,
+        lag(event_timestamp) over in_order as previous_state_at
+    from states
+    window in_order as (partition by user_id order by event_position, is_leave)
+)
+
+select
+    user_id,
+    event_timestamp,
+    event_position,
+    is_leave,
+    ends_instant,
+    state_index,
+    previous_state_at is distinct from event_timestamp as starts_instant,
+    -- Row-major cell of the pair (previous state -> this one); null where there is none.
+    case
+        when previous_state_index is not null
+        {%- if not setting('count_simultaneous', false) %}
+            and previous_state_at < event_timestamp
+        {%- endif %}
+            then previous_state_index * {{ states() | length }} + state_index
+    end as transition
+from with_previous
