@@ -19,11 +19,14 @@ counted as (
         instants.user_id,
         instants.event_timestamp,
         now.state_index as state_index,
-        [
-            {%- for cell in range(size ** 2) %}
-            {{ window_difference('transition_' ~ cell, scale) }}{{ ',' if not loop.last }}
-            {%- endfor %}
-        ] as counts
+        {%- if scale == 'all' %}
+        now.transition_counts as counts
+        {%- else %}
+        case
+            when past.transition_counts is null then now.transition_counts
+            else list_transform(list_zip(now.transition_counts, past.transition_counts), lambda pair: pair[1] - pair[2])
+        end as counts
+        {%- endif %}
     {{ from_window(ref('int_transition_totals'), scale) | trim }}
 ),
 

@@ -1,18 +1,61 @@
--- Grain: one instant of one user's state sequence. Running counts of each transition, and the state now.
+-- Grain: one instant of one user's state sequence. Running counts of every transition, and the state now.
 {%- set cells = (states() | length) ** 2 %}
-with running as (
+with instants as (
+    select user_id, event_timestamp, state_index
+    from {{ ref('int_states') }}
+    where ends_instant
+),
+
+-- A user makes few of the possible transitions, so only those that he ever makes are counted along his instants.
+made as (
+    select user_id, transition, event_timestamp, count(*) as times
+    from {{ ref('int_states') }}
+    where transition is not null
+    group by user_id, transition, event_timestamp
+),
+
+running as (
+    select
+        instants.user_id,
+        instants.event_timestamp,
+        ever_made.transition,
+        cast(sum(coalesce(made.times, 0)) over so_far as bigint) as transition_count
+    from instants
+    join (select distinct user_id, transition from made) as ever_made using (user_id)
+    left join made
+        on instants.user_id = made.user_id
+        and ever_made.transition = made.transition
+        and instants.event_timestamp = made.event_timestamp
+    window so_far as (
+        partition by instants.user_id, ever_made.transition order by instants.event_timestamp rows unbounded preceding
+    )
+),
+
+with_zeros_before as (
+    select
+        *,
+        transition - coalesce(lag(transition) over (
+            partition by user_id, event_timestamp order by transition
+        ), -1) - 1 as zeros_before
+    from running
+),
+
+packed as (
     select
         user_id,
         event_timestamp,
-        state_index,
-        ends_instant
-        {%- for cell in range(cells) %},
-        cast(sum(case when transition = {{ cell }} then 1 else 0 end) over so_far as bigint) as transition_{{ cell }}
-        {%- endfor %}
-    from {{ ref('int_states') }}
-    window so_far as (partition by user_id order by event_position, is_leave rows unbounded preceding)
+        flatten(list(
+            list_append(repeat([cast(0 as bigint)], zeros_before), transition_count) order by transition
+        )) as counts
+    from with_zeros_before
+    group by user_id, event_timestamp
 )
 
-select * exclude (ends_instant)
-from running
-where ends_instant
+select
+    instants.user_id,
+    instants.event_timestamp,
+    instants.state_index,
+    -- Zeros up to the last cell; a user without any transition has nothing else.
+    list_resize(coalesce(packed.counts, []), {{ cells }}, cast(0 as bigint)) as transition_counts
+from instants
+left join packed using (user_id, event_timestamp)
