@@ -1,0 +1,107 @@
+"""Entities, feature views and feature services, generated from what dbt published."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_repo.errors import BadInput
+from feature_repo.home import view_path
+from feature_repo.manifest import EVENT_TIMESTAMP, View, load_views
+from feature_repo.value_types import feast_type
+
+if TYPE_CHECKING:
+    from feast import Entity, FeatureService, FeatureView
+
+
+def build(home: Path) -> list["Entity | FeatureView | FeatureService"]:
+    """Return the Feast objects of the build in `home`.
+
+    One entity per join key; one feature view per published model; the feature services
+    ``all_features``, ``family_<family>`` and ``scale_<scale>``. A view has no TTL: its latest row
+    at or before an instant is the value at that instant, however old.
+
+    Raises
+    ------
+    BadInput
+        If nothing was built, if a column has a type that Feast cannot carry, or if two views have
+        a feature of the same name.
+    """
+    from feast import Entity
+
+    views = load_views(home)
+    _check_unique_features(views)
+    entities = {
+        view.entity: Entity(name=view.entity, join_keys=[view.join_key], value_type=_key_type(view))
+        for view in views
+    }
+    feature_views = {view.name: _feature_view(view, entities[view.entity], home) for view in views}
+    return [*entities.values(), *feature_views.values(), *_services(views, feature_views)]
+
+
+def _check_unique_features(views: Iterable[View]) -> None:
+    owner: dict[str, str] = {}
+    for view in views:
+        for column in view.features:
+            if column.name in owner:
+                raise BadInput(
+                    f"feature {column.name} is in view {owner[column.name]} and in view "
+                    f"{view.name}; rename one of them"
+                )
+            owner[column.name] = view.name
+
+
+def _key_type(view: View):
+    column = next(c for c in view.columns if c.name == view.join_key)
+    return feast_type(column.data_type, view.name, column.name).to_value_type()
+
+
+def _feature_view(view: View, entity: "Entity", home: Path) -> "FeatureView":
+    from feast import FeatureView, Field, FileSource
+    from feast.data_format import ParquetFormat
+
+    return FeatureView(
+        name=view.name,
+        description=view.description,
+        entities=[entity],
+        ttl=timedelta(0),
+        schema=[
+            Field(
+                name=column.name,
+                dtype=feast_type(column.data_type, view.name, column.name),
+                description=column.description,
+            )
+            for column in view.columns
+            if column.name != EVENT_TIMESTAMP
+        ],
+        source=FileSource(
+            name=view.name,
+            path=str(view_path(home, view.name)),
+            file_format=ParquetFormat(),
+            timestamp_field=EVENT_TIMESTAMP,
+        ),
+        tags={
+            name: value
+            for name, value in (("family", view.family), ("scale", view.scale))
+            if value is not None
+        },
+    )
+
+
+def _services(
+    views: Iterable[View], feature_views: dict[str, "FeatureView"]
+) -> list["FeatureService"]:
+    from feast import FeatureService
+
+    members = defaultdict(list)
+    for view in views:
+        members["all_features"].append(view.name)
+        if view.family is not None:
+            members[f"family_{view.family}"].append(view.name)
+        if view.scale is not None:
+            members[f"scale_{view.scale}"].append(view.name)
+    return [
+        FeatureService(name=name, features=[feature_views[view] for view in members[name]])
+        for name in sorted(members)
+    ]

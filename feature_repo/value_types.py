@@ -1,0 +1,42 @@
+"""Which DuckDB types a feature may have, and what Feast calls them.
+
+These are the types that survive both ways, offline and online. DECIMAL, DATE and HUGEINT do not.
+"""
+
+from typing import TYPE_CHECKING
+
+from feature_repo.errors import BadInput
+
+if TYPE_CHECKING:
+    from feast.types import FeastType
+
+FEAST_NAMES = {
+    "BIGINT": "Int64",
+    "DOUBLE": "Float64",
+    "BOOLEAN": "Bool",
+    "VARCHAR": "String",
+    "TIMESTAMP": "UnixTimestamp",
+}
+
+
+def feast_type(data_type: str, view: str, column: str) -> "FeastType":
+    """Return Feast's type for a DuckDB type such as ``BIGINT`` or ``DOUBLE[]``.
+
+    Raises
+    ------
+    BadInput
+        If Feast cannot carry the type; the message names `view` and `column`.
+    """
+    from feast import types
+
+    element = data_type.removesuffix("[]")
+    is_array = element != data_type
+    # No feature is an array of booleans or instants, so nothing here has been tried with them.
+    if element not in FEAST_NAMES or (is_array and element in ("BOOLEAN", "TIMESTAMP")):
+        arrays = "BIGINT[], DOUBLE[] and VARCHAR[]"
+        raise BadInput(
+            f"view {view}, column {column}: type {data_type} does not survive in the feature "
+            f"store; cast it to one of {', '.join(FEAST_NAMES)}, {arrays}"
+        )
+    scalar = getattr(types, FEAST_NAMES[element])
+    return types.Array(scalar) if is_array else scalar
