@@ -30,9 +30,14 @@ class Build:
 
     @property
     def complaint(self) -> str:
-        """The line for the user that says what is wrong with the input."""
-        lines = [line.strip() for line in self.output.splitlines() if "scalespace: " in line]
-        return lines[0][lines[0].index("scalespace: ") :] if lines else ""
+        """The line for the user that says what is wrong with the input.
+
+        It stands alone under an error's title; what a build only reports has the time before it.
+        """
+        lines = {line.strip() for line in self.output.splitlines()}
+        found = [line for line in lines if line.startswith("scalespace: ")]
+        assert len(found) < 2, f"more than one line: {found}"
+        return found[0] if found else ""
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Query the published files: ``{features}`` and ``{labels}`` stand for their folders."""

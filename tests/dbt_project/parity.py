@@ -16,7 +16,7 @@ UNSCALED = ("user_recency", "user_session", "user_sequence")
 
 
 class StepFunction:
-    """A published view, asked as its readers do: the latest row at or before t is the value at t."""
+    """A published view, asked as readers do: the latest row at or before t is the value at t."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self.instants: dict[str, list[int]] = {}
@@ -47,7 +47,7 @@ def expected(oracle: Oracle, family: str, scale: str | None, user: str, t: int) 
 def feature_differences(
     build: Build, events: list[Event], config: OracleConfig, rng: random.Random, per_user: int = 40
 ) -> tuple[int, list[str]]:
-    """Cells compared and what differs, over every view at random, exact and almost exact instants."""
+    """Cells compared and what differs, over every view at random, exact and near exact instants."""
     oracle = Oracle(events, config)
     probes = probe_instants(events, config, rng, per_user=per_user)
     cells, found = 0, []

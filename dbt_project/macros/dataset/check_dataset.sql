@@ -42,20 +42,22 @@
     {%- endif -%}
     {%- do seen.update({column: "the action '" ~ action ~ "'"}) -%}
   {%- endfor -%}
+  {#- labels/events has a column for each measure, beside its own. -#}
+  {%- set of_events = known_columns + ['event_position', 'gap_ms', 'hour'] -%}
   {%- for measure in measures() -%}
+    {%- if measure | lower in of_events -%}
+      {{ bad_input(file ~ ": the measure '" ~ measure ~ "' would make the column " ~ measure | lower ~ ' that an event has already: rename it') }}
+    {%- endif -%}
     {%- if not modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', measure | string) -%}
       {{ bad_input(file ~ ": the measure '" ~ measure ~ "' cannot name a column: use letters, digits and _") }}
     {%- endif -%}
     {%- if measure | lower ~ '_sum' in seen -%}
       {{ bad_input(file ~ ": the measure '" ~ measure ~ "' would make the column " ~ measure | lower ~ "_sum that exists already: rename it") }}
     {%- endif -%}
-    {%- if not (setting('measures')[measure] is mapping and setting('measures')[measure].get('sql')) -%}
-      {{ bad_input(file ~ ": measures." ~ measure ~ " needs an sql expression, as in {sql: amount, decimals: 2}") }}
-    {%- endif -%}
     {%- do seen.update({measure | lower ~ '_sum': "the measure '" ~ measure ~ "'"}) -%}
   {%- endfor -%}
 
-  {%- for action, role in (setting('action_roles', {}) or {}).items() -%}
+  {%- for action, role in mapping_setting('action_roles').items() -%}
     {%- if action | string not in actions() -%}
       {{ bad_input(file ~ ": action_roles names '" ~ action ~ "', which is not in actions") }}
     {%- endif -%}
@@ -63,7 +65,7 @@
       {{ bad_input(file ~ ": action_roles." ~ action ~ " is '" ~ role ~ "'; a role is search, intent or conversion") }}
     {%- endif -%}
   {%- endfor -%}
-  {%- for raw, action in (setting('action_map', {}) or {}).items() -%}
+  {%- for raw, action in mapping_setting('action_map').items() -%}
     {%- if action | string not in actions() -%}
       {{ bad_input(file ~ ": action_map sends '" ~ raw ~ "' to '" ~ action ~ "', which is not in actions") }}
     {%- endif -%}
@@ -82,8 +84,26 @@
   {%- if setting('timestamp_unit', 's') not in ['s', 'ms', 'us'] -%}
     {{ bad_input(file ~ ": timestamp_unit is '" ~ setting('timestamp_unit') ~ "': write s, ms or us") }}
   {%- endif -%}
+  {%- do mapping_setting('csv') -%}
+  {%- do mapping_setting('split') -%}
+  {%- do list_setting('tie_order') -%}
   {%- for horizon in conversion_horizons() -%}
+    {%- if conversion_horizons().count(horizon) > 1 -%}{{ bad_input(file ~ ": horizons.conversion names '" ~ horizon ~ "' twice") }}{%- endif -%}
     {%- if horizon == 'all' -%}{{ bad_input(file ~ ": horizons.conversion cannot be 'all'") }}{%- endif -%}
     {%- do duration_us(horizon) -%}
   {%- endfor -%}
+  {%- if execute -%}
+    {%- do check_instant('source_timezone', setting('source_timezone', 'UTC'), "timezone({}, timestamp '2000-01-01')", 'write a name of the time zone database, as in Europe/Berlin') -%}
+    {%- if var('known_at', none) is not none -%}
+      {%- do check_instant('known_at', var('known_at'), 'timestamptz {}', 'write an instant, as in 2024-01-31 12:00:00') -%}
+    {%- endif -%}
+  {%- endif -%}
+{% endmacro %}
+
+{#- DuckDB knows which zones and instants there are. -#}
+{% macro check_instant(key, value, expression, advice) %}
+  {%- set query = 'select ' ~ expression.replace('{}', text(value)) -%}
+  {%- if run_query('select scalespace_problem_with_sql(' ~ text(query) ~ ')').rows[0][0] -%}
+    {{ bad_input('dataset ' ~ setting('dataset') ~ ': ' ~ key ~ " is '" ~ value ~ "': " ~ advice) }}
+  {%- endif -%}
 {% endmacro %}

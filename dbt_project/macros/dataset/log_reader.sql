@@ -13,18 +13,19 @@
   {%- if log_is_parquet() -%}
     {{ return('read_parquet(' ~ text(path) ~ ', union_by_name = true, filename = ' ~ text('__log_file') ~ ', file_row_number = true)') }}
   {%- endif -%}
-  {%- set csv = setting('csv', {}) or {} -%}
+  {%- set csv = mapping_setting('csv') -%}
   {%- for key in csv -%}
     {%- if key not in ['header', 'delimiter', 'names', 'quote', 'escape', 'encoding', 'skip'] -%}
       {{ bad_input('dataset ' ~ setting('dataset') ~ ': csv.' ~ key ~ ' is unknown; known are header, delimiter, names, quote, escape, encoding, skip') }}
     {%- endif -%}
   {%- endfor -%}
+  {#- A row that is too short or too long stops the build with its line: padded or skipped, it would be a guess. -#}
   {%- set options = [
       'header = ' ~ csv.get('header', true) | string | lower,
       'delim = ' ~ text(csv.get('delimiter', ',')),
       "quote = " ~ text(csv.get('quote', '"')),
       "escape = " ~ text(csv.get('escape', '"')),
-      'all_varchar = true', 'null_padding = true', 'auto_detect = false'] -%}
+      'all_varchar = true', 'auto_detect = false'] -%}
   {%- if csv.get('encoding') -%}{%- do options.append('encoding = ' ~ text(csv.encoding)) -%}{%- endif -%}
   {%- if csv.get('skip') -%}{%- do options.append('skip = ' ~ csv.skip) -%}{%- endif -%}
   {%- set names = csv.get('names') or csv_header(path, csv) -%}
@@ -34,15 +35,14 @@
   {{ return('read_csv(' ~ text(path) ~ ', ' ~ options | join(', ') ~ ')') }}
 {% endmacro %}
 
-{#- The names in the first line. Sniffing is off elsewhere: it would guess from the data. -#}
+{#- The names in the first line. Not by DuckDB's sniffer: it guesses from the data, and a row that is too long adds a column. -#}
 {% macro csv_header(path, csv) %}
   {%- if csv.get('header', true) is false -%}
     {{ bad_input('dataset ' ~ setting('dataset') ~ ': a log without a header needs csv.names, the list of its columns in order') }}
   {%- endif -%}
-  {%- set described = run_query('describe select * from read_csv(' ~ text(path) ~ ', header = true, all_varchar = true, null_padding = true, delim = '
-      ~ text(csv.get('delimiter', ',')) ~ ', quote = ' ~ text(csv.get('quote', '"')) ~ ', escape = ' ~ text(csv.get('escape', '"'))
-      ~ (', encoding = ' ~ text(csv.encoding) if csv.get('encoding') else '') ~ (', skip = ' ~ csv.skip if csv.get('skip') else '') ~ ')') -%}
-  {{ return(described.columns[0].values() | list) }}
+  {%- set header = fromjson(run_query('select scalespace_csv_header(' ~ text(path) ~ ', ' ~ text(tojson(csv)) ~ ')').rows[0][0]) -%}
+  {%- if header.problem -%}{{ bad_input(header.problem) }}{%- endif -%}
+  {{ return(header.names) }}
 {% endmacro %}
 
 {#- {name: type} of the log's own columns. -#}

@@ -1,7 +1,7 @@
 {#- The taxonomy's action of a raw value; null where it is unknown and the dataset rejects the unknown. -#}
 {% macro mapped_action(value) %}
   {%- set unknown = setting('unknown_actions', 'reject') | string -%}
-  {%- set mapping = setting('action_map', {}) or {} -%}
+  {%- set mapping = mapping_setting('action_map') -%}
   case
     {%- for raw, action in mapping.items() %}
     when {{ value }} = {{ text(raw) }} then {{ text(action) }}
@@ -17,9 +17,4 @@
 {% macro action_index(value) %}
   case {{ value }}
     {%- for action in actions() %} when {{ text(action) }} then {{ loop.index0 }}{% endfor %} end
-{% endmacro %}
-
-{#- The clock of the build: a build as of `known_at` had that one. -#}
-{% macro build_clock() %}
-  {{ return('timestamp ' ~ text(var('known_at') if var('known_at', none) else run_started_at.strftime('%Y-%m-%d %H:%M:%S'))) }}
 {% endmacro %}

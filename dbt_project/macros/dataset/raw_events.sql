@@ -19,8 +19,8 @@
   numbers as (
     select
       __log_position
-      {%- for name, spec in (setting('measures', {}) or {}).items() %},
-      cast(round(cast({{ measure_sql(spec.sql, found) }} as decimal(38, 6)), {{ spec.get('decimals', 0) }}) * {{ 10 ** (spec.get('decimals', 0) | int) }} as bigint) as {{ identifier(name) }}
+      {%- for name, spec in mapping_setting('measures').items() %},
+      cast(round(cast({{ measure_sql(name, spec.sql, found) }} as decimal(38, 6)), {{ measures()[name] }}) * {{ 10 ** measures()[name] }} as bigint) as {{ measure_column(name) }}
       {%- endfor %}
     from log
   )
@@ -50,7 +50,7 @@
     cast(null as bigint) as raw_duration_ms
     {%- endif %}
     {%- for name in measures() %},
-    numbers.{{ identifier(name) }} as {{ measure_column(name) }}
+    numbers.{{ measure_column(name) }}
     {%- endfor %}
     {%- for tie in tie_order() %}{% if tie.column != 'file_position' %},
     {{ log_value(tie.column, found, 'tie_order') .sql }} as {{ tie.name }}
@@ -64,6 +64,7 @@
   {%- if entry is mapping -%}
     {%- set sql = entry.get('sql') -%}
     {%- if not sql -%}{{ bad_input('dataset ' ~ setting('dataset') ~ ': columns.' ~ what ~ ' must be a column name or {sql: ...}') }}{%- endif -%}
+    {%- do check_expression('columns.' ~ what, sql, found) -%}
     {%- set type = run_query('select typeof(' ~ sql ~ ') from (select ' ~ null_columns(found) ~ ')').rows[0][0] -%}
     {{ return({'sql': '(' ~ sql ~ ')', 'type': type}) }}
   {%- endif -%}
@@ -72,7 +73,16 @@
       {{ return({'sql': 'log.' ~ identifier(name), 'type': found[name]}) }}
     {%- endif -%}
   {%- endfor -%}
-  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ')) }}
+  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ') ~ ': correct the dataset file') }}
+{% endmacro %}
+
+{#- An expression that DuckDB refuses is one line here; inside the model it would be twenty. -#}
+{% macro check_expression(what, sql, found) %}
+  {%- set query = 'select ' ~ sql ~ ' from (select ' ~ null_columns(found) ~ ') as log' -%}
+  {%- set problem = run_query('select scalespace_problem_with_sql(' ~ text(query) ~ ')').rows[0][0] -%}
+  {%- if problem -%}
+    {{ bad_input(setting('events_path') ~ ': ' ~ what ~ ' cannot be computed: ' ~ problem ~ ' The log has ' ~ found.keys() | join(', ') ~ ': correct the dataset file') }}
+  {%- endif -%}
 {% endmacro %}
 
 {% macro null_columns(found) %}
@@ -82,13 +92,14 @@
 {% endmacro %}
 
 {#- A measure's expression with the log's columns in it as exact decimals: text and floats are not. -#}
-{% macro measure_sql(sql, found) %}
+{% macro measure_sql(name, sql, found) %}
   {%- set out = namespace(sql=sql) -%}
-  {%- for name, type in found.items() -%}
-    {%- if modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', name) -%}
-      {%- set out.sql = modules.re.sub('(?i)(?<![\\w."])' ~ name ~ '(?![\\w."(])', 'try_cast(log."' ~ name ~ '" as decimal(19, 6))', out.sql) -%}
+  {%- for column in found -%}
+    {%- if modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', column) -%}
+      {%- set out.sql = modules.re.sub('(?i)(?<![\\w."])' ~ column ~ '(?![\\w."(])', 'try_cast(log."' ~ column ~ '" as decimal(19, 6))', out.sql) -%}
     {%- endif -%}
   {%- endfor -%}
+  {%- do check_expression('measures.' ~ name, out.sql, found) -%}
   {{ return(out.sql) }}
 {% endmacro %}
 
@@ -100,7 +111,7 @@
 {#- `tie_order` as a list of {column, name, direction}. -#}
 {% macro tie_order() %}
   {%- set entries = [] -%}
-  {%- for given in setting('tie_order', []) or [] -%}
+  {%- for given in list_setting('tie_order') -%}
     {%- set words = (given | string).split() -%}
     {%- set direction = words[-1] | lower if words | length > 1 else 'asc' -%}
     {%- if words | length > 2 or direction not in ['asc', 'desc'] -%}
@@ -116,6 +127,12 @@
 {#- The order of a user's events (semantics: event_timestamp, tie_order, event_id). -#}
 {% macro total_order() %}
   {%- set terms = ['event_timestamp'] -%}
-  {%- for tie in tie_order() -%}{%- do terms.append(tie.name ~ ' ' ~ tie.direction ~ ' nulls last') -%}{%- endfor -%}
+  {%- for tie in tie_order() -%}
+    {#- CSV is read as text, and there 10 comes after 9 all the same. -#}
+    {%- if tie.column != 'file_position' and not log_is_parquet() -%}
+      {%- do terms.append('try_cast(' ~ tie.name ~ ' as double) ' ~ tie.direction ~ ' nulls last') -%}
+    {%- endif -%}
+    {%- do terms.append(tie.name ~ ' ' ~ tie.direction ~ ' nulls last') -%}
+  {%- endfor -%}
   {{ return((terms + ['event_id']) | join(', ')) }}
 {% endmacro %}

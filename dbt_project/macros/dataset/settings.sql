@@ -7,9 +7,30 @@
   {{ return(var(name, default)) }}
 {% endmacro %}
 
+{#- A key that holds a mapping; empty where it is left out. -#}
+{% macro mapping_setting(name) %}
+  {%- set given = setting(name) or {} -%}
+  {%- if given is not mapping -%}
+    {{ bad_input('dataset ' ~ setting('dataset') ~ ": '" ~ name ~ "' is " ~ given ~ ", where keys with values belong: see data/shop.yml for an example") }}
+  {%- endif -%}
+  {{ return(given) }}
+{% endmacro %}
+
+{#- A key that holds a list; empty where it is left out. -#}
+{% macro list_setting(name) %}
+  {{ return(a_list(name, setting(name) or [])) }}
+{% endmacro %}
+
+{% macro a_list(name, given) %}
+  {%- if given is string or given is mapping or given is not iterable -%}
+    {{ bad_input('dataset ' ~ setting('dataset') ~ ": '" ~ name ~ "' is " ~ given ~ ', where a list belongs, as in [a, b]') }}
+  {%- endif -%}
+  {{ return(given) }}
+{% endmacro %}
+
 {% macro actions() %}
   {%- set names = [] -%}
-  {%- for action in setting('actions', []) or [] -%}{%- do names.append(action | string) -%}{%- endfor -%}
+  {%- for action in list_setting('actions') -%}{%- do names.append(action | string) -%}{%- endfor -%}
   {{ return(names) }}
 {% endmacro %}
 
@@ -21,7 +42,7 @@
 {#- The actions that the dataset gives this role, as a list. -#}
 {% macro actions_of_role(role) %}
   {%- set names = [] -%}
-  {%- for action, given in (setting('action_roles', {}) or {}).items() -%}
+  {%- for action, given in mapping_setting('action_roles').items() -%}
     {%- if given == role -%}{%- do names.append(action | string) -%}{%- endif -%}
   {%- endfor -%}
   {{ return(names) }}
@@ -30,7 +51,13 @@
 {#- {name: decimals} of the declared numeric measures. -#}
 {% macro measures() %}
   {%- set decimals = {} -%}
-  {%- for name, spec in (setting('measures', {}) or {}).items() -%}
+  {%- for name, spec in mapping_setting('measures').items() -%}
+    {%- if spec is not mapping or not spec.get('sql') -%}
+      {{ bad_input('dataset ' ~ setting('dataset') ~ ': measures.' ~ name ~ ' needs an sql expression, as in {sql: amount, decimals: 2}') }}
+    {%- endif -%}
+    {%- if spec.get('decimals', 0) not in range(7) -%}
+      {{ bad_input('dataset ' ~ setting('dataset') ~ ': measures.' ~ name ~ '.decimals is ' ~ spec.decimals ~ ': write a whole number from 0 to 6') }}
+    {%- endif -%}
     {%- do decimals.update({name: spec.get('decimals', 0) | int}) -%}
   {%- endfor -%}
   {{ return(decimals) }}
@@ -45,7 +72,7 @@
 {% endmacro %}
 
 {% macro conversion_horizons() %}
-  {{ return((setting('horizons', {}) or {}).get('conversion', []) or []) }}
+  {{ return(a_list('horizons.conversion', mapping_setting('horizons').get('conversion') or [])) }}
 {% endmacro %}
 
 {#- What the trainer needs to know of the dataset that a manifest was made from. -#}
@@ -53,12 +80,12 @@
   {{ return({
     'dataset': setting('dataset'),
     'actions': actions(),
-    'action_roles': setting('action_roles', {}) or {},
+    'action_roles': mapping_setting('action_roles'),
     'measures': measures(),
     'session_gap_minutes': setting('session_gap_minutes', 30),
     'transition_prior': transition_prior(),
     'count_simultaneous': setting('count_simultaneous', false),
-    'horizons': setting('horizons', {}) or {},
-    'split': setting('split', {}) or {},
+    'horizons': mapping_setting('horizons'),
+    'split': mapping_setting('split'),
   }) }}
 {% endmacro %}

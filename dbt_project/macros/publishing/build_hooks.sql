@@ -1,29 +1,53 @@
 {#- What a build does before its first and after its last model. -#}
 
 {% macro start_build() %}
-  {%- if execute and flags.WHICH in ['build', 'run', 'test'] -%}
-    {%- if env_var('SCALESPACE_HOME', '/') and not env_var('SCALESPACE_HOME', '/').startswith('/') -%}
-      {{ bad_input("SCALESPACE_HOME is '" ~ env_var('SCALESPACE_HOME') ~ "': write it as an absolute path") }}
+  {%- if not execute -%}
+    {#- While dbt parses: what is refused here leaves the manifest of the last good build in place. -#}
+    {%- set home = env_var('SCALESPACE_HOME', '') -%}
+    {%- if home and not home.startswith('/') -%}
+      {{ bad_input("SCALESPACE_HOME is '" ~ home ~ "': write it as an absolute path") }}
     {%- endif -%}
     {%- do check_dataset() -%}
-    {%- do home() -%}
+  {%- elif flags.WHICH in ['build', 'run', 'test'] -%}
+    {%- do complete_contracts() -%}
+    {%- do check_dataset() -%}
+    {%- set home = home() -%}
+    {%- if flags.WHICH in ['build', 'run'] -%}
+      {%- do run_query('select scalespace_discard_staged(' ~ text(home) ~ ')') -%}
+    {%- endif -%}
   {%- endif -%}
 {% endmacro %}
 
 {% macro finish_build(results) %}
   {%- if execute and flags.WHICH in ['build', 'run'] and not flags.EMPTY -%}
     {%- set failed = [] -%}
+    {%- set built = [] -%}
     {%- for result in results -%}
-      {%- if result.status | string in ['error', 'fail', 'skipped', 'partial success'] -%}
-        {%- do failed.append(result.node.name) -%}
+      {%- if result.status | string in ['error', 'fail', 'skipped', 'partial success', 'runtime error'] -%}
+        {%- do failed.append(result) -%}
+      {%- else -%}
+        {%- do built.append(result.node.name) -%}
       {%- endif -%}
     {%- endfor -%}
-    {%- do report_accounting() -%}
+    {#- The table of an earlier build says nothing of this one. -#}
+    {%- set accounting = report_accounting() if 'event_accounting' in built else none -%}
     {%- if failed -%}
-      {%- do log('scalespace: nothing was published, what was published before stays in force: ' ~ failed | length ~ ' nodes failed or were skipped, the first is ' ~ failed[0], info=true) -%}
+      {%- do log('scalespace: nothing was published, what was published before stays in force: ' ~ failed | length ~ ' nodes failed or were skipped, the first is ' ~ failed[0].node.name, info=true) -%}
+      {%- do explain_unreadable_log(failed[0]) -%}
     {%- else -%}
       {%- do publish_staged() -%}
+      {%- if accounting -%}
+        {%- do run_query('select scalespace_write_report(' ~ text(home()) ~ ", 'accounting.json', " ~ text(tojson(accounting)) ~ ')') -%}
+      {%- endif -%}
     {%- endif -%}
+  {%- endif -%}
+{% endmacro %}
+
+{#- DuckDB's twenty lines on a file that it cannot read, in one; what the macros refuse is one line already. -#}
+{% macro explain_unreadable_log(result) %}
+  {%- if result.node.name == 'base_events' and result.message and 'scalespace: ' not in result.message -%}
+    {%- set line = run_query('select scalespace_unreadable(' ~ text(setting('events_path')) ~ ', ' ~ text(result.message) ~ ')').rows[0][0] -%}
+    {%- do log('Error in the log that base_events reads' ~ '\n  scalespace: ' ~ line, info=true) -%}
   {%- endif -%}
 {% endmacro %}
 
@@ -32,7 +56,7 @@
   {{ return(run_query('select scalespace_prepare(' ~ text(target.path) ~ ')').rows[0][0]) }}
 {% endmacro %}
 
-{#- One line and reports/accounting.json, from the table that the data tests have checked. -#}
+{#- Say what became of every row, in one line, and return it as reports/accounting.json will have it. -#}
 {% macro report_accounting() %}
   {%- set table = adapter.get_relation(target.database, target.schema, 'event_accounting') -%}
   {%- if table is not none -%}
@@ -50,7 +74,6 @@
     {%- do log('scalespace: ' ~ setting('dataset', 'shop') ~ ': raw ' ~ counts.raw ~ ' = accepted ' ~ counts.accepted
         ~ ' + duplicates ' ~ counts.duplicates ~ ' + rejected ' ~ (rejected.values() | sum)
         ~ (' (' ~ reasons | join(', ') ~ ')' if reasons else '') ~ ('; ' ~ notes | join(', ') if notes else ''), info=true) -%}
-    {%- set content = tojson({'raw': counts.raw, 'accepted': counts.accepted, 'duplicates': counts.duplicates, 'rejected': rejected}) -%}
-    {%- do run_query('select scalespace_write_report(' ~ text(home()) ~ ", 'accounting.json', " ~ text(content) ~ ')') -%}
+    {{ return({'raw': counts.raw, 'accepted': counts.accepted, 'duplicates': counts.duplicates, 'rejected': rejected}) }}
   {%- endif -%}
 {% endmacro %}

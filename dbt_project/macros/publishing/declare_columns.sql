@@ -9,15 +9,34 @@
   columns: list of {name, data_type, description}, without the keys of a user's view, which come first.
 -#}
 {% macro declare_columns(columns) %}
-  {%- set node = config.model -%}
-  {%- set missing = {} -%}
   {%- set keys = [
       column('user_id', 'varchar', 'Who.'),
       column('event_timestamp', 'timestamp', 'From when on the row holds, in UTC; until the next row of the user.')] -%}
-  {%- for column in keys + columns -%}
-    {%- if column.name not in node.columns -%}
-      {%- do missing.update({column.name: column}) -%}
-    {%- endif -%}
+  {%- do add_columns(config.model, keys + columns) -%}
+  {%- if not execute -%}
+    {%- set declared = [] -%}
+    {%- for name, given in config.model.columns.items() -%}
+      {%- do declared.append(column(name, given.data_type, given.description)) -%}
+    {%- endfor -%}
+    {{ config(meta={'columns': declared}) }}
+  {%- endif -%}
+{% endmacro %}
+
+{#-
+  dbt writes the manifest anew at every command, with only what YAML says of a model that the command leaves out,
+  while that model's rows stay published. So each model's own columns go into its `meta` too, which lasts, and
+  every build puts them on all nodes before it starts.
+-#}
+{% macro complete_contracts() %}
+  {%- for node in ref.manifest.nodes.values() if node.resource_type == 'model' -%}
+    {%- do add_columns(node, node.config.meta.get('columns', [])) -%}
+  {%- endfor -%}
+{% endmacro %}
+
+{% macro add_columns(node, columns) %}
+  {%- set missing = {} -%}
+  {%- for column in columns if column.name not in node.columns -%}
+    {%- do missing.update({column.name: column}) -%}
   {%- endfor -%}
   {%- if missing -%}
     {%- set copy = node.to_dict() -%}

@@ -5,7 +5,7 @@ with raw_events as (
 
 select *
 from raw_events
-{% if var('known_at', none) -%}
-where coalesce(ingested_at, event_timestamp) <= timestamp {{ text(var('known_at')) }}
+{% if known_at() -%}
+where coalesce(ingested_at, event_timestamp) <= {{ known_at() }}
     or coalesce(ingested_at, event_timestamp) is null
 {%- endif %}

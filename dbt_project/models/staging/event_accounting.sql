@@ -1,5 +1,5 @@
 -- Grain: one verdict and reason. raw = accepted + duplicates + rejected.
-{{ config(post_hook="{{ check_taxonomy() }}") }}
+{{ config(post_hook="{{ check_accepted() }}") }}
 
 with judged as (
     select

@@ -1,0 +1,106 @@
+"""Publishing a snapshot: every view goes into force at one instant, or none does.
+
+A publication is a folder ``.published/<number>/`` with ``features/`` and ``labels/``. The link
+``.published/current`` names the one in force and is replaced by a rename, so that every view
+changes at one instant; ``features`` and ``labels`` beside the warehouse are fixed links through it.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+FOLDERS = ("features", "labels")
+
+
+def prepare(warehouse: str) -> str:
+    """Make the folders of a home and return its absolute path."""
+    home = Path(warehouse).absolute().parent
+    for folder in FOLDERS:
+        (home / ".staging" / folder).mkdir(parents=True, exist_ok=True)
+    (home / "reports").mkdir(exist_ok=True)
+    return str(home.resolve())
+
+
+def discard_staged(home: str) -> str:
+    """Drop what a failed build staged: it must not be published with the next good build."""
+    for folder in FOLDERS:
+        for file in (Path(home) / ".staging" / folder).iterdir():
+            file.unlink()
+    return home
+
+
+def keep(partial: str) -> str:
+    """Give a finished `<name>.partial` its name. A killed write never looks like a whole file."""
+    os.replace(partial, partial.removesuffix(".partial"))
+    return partial
+
+
+def publish(home: str, views: str) -> str:
+    """Publish what is staged together with what is in force and was not built again.
+
+    Parameters
+    ----------
+    home : str
+        The folder that :func:`prepare` returned.
+    views : str
+        JSON list of ``[folder, view]``: every published model of the project. Any other file in
+        force belongs to a model that is gone and is left out.
+
+    Returns
+    -------
+    str
+        One line that says what was published.
+    """
+    root = Path(home)
+    published = root / ".published"
+    current = published / "current"
+    in_force = current.resolve() if current.is_symlink() else None
+    snapshots = [path for path in published.glob("[0-9]*") if path.is_dir()]
+    number = max((int(path.name) for path in snapshots), default=0) + 1
+    made = published / f"making-{number}"
+    shutil.rmtree(made, ignore_errors=True)
+    fresh = 0
+    staged_files = []
+    for folder in FOLDERS:
+        (made / folder).mkdir(parents=True)
+    for folder, view in json.loads(views):
+        target = made / folder / f"{view}.parquet"
+        staged = root / ".staging" / folder / f"{view}.parquet"
+        kept = in_force / folder / f"{view}.parquet" if in_force else None
+        if staged.exists():
+            os.link(staged, target)
+            staged_files.append(staged)
+            fresh += 1
+        elif kept is not None and kept.exists():
+            os.link(kept, target)
+    os.replace(made, published / str(number))
+    _replace_link(current, str(number))
+    for folder in FOLDERS:
+        link = root / folder
+        if not link.is_symlink():
+            _replace_link(link, f".published/current/{folder}")
+    for staged in staged_files:
+        staged.unlink()
+    # The snapshot that was in force stays for one more build: a reader may have just opened it.
+    for old in snapshots:
+        if old != in_force:
+            shutil.rmtree(old, ignore_errors=True)
+    where = " and ".join(str(root / folder) for folder in FOLDERS)
+    return f"{fresh} of {len(json.loads(views))} views are new in {where}"
+
+
+def write_report(home: str, name: str, content: str) -> str:
+    """Write a JSON report whole or not at all."""
+    target = Path(home) / "reports" / name
+    partial = target.with_name(f".{name}.partial")
+    partial.write_text(json.dumps(json.loads(content), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, target)
+    return str(target)
+
+
+def _replace_link(link: Path, target: str) -> None:
+    partial = link.with_name(f".{link.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(target)
+    os.replace(partial, link)

@@ -1,0 +1,57 @@
+"""Shared by the tests of the dbt project: one dbt process, and a project of staging alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from dbt_runner import Build
+from dbt_session import PROJECT, DbtSession
+
+Stage = Callable[..., Build]
+Query = Callable[[Build, str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="session")
+def dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DbtSession]:
+    """One dbt process for all tests."""
+    session = DbtSession(tmp_path_factory.mktemp("dbt_session"))
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="session")
+def staging_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project without the models after staging: dbt parses it in half the time."""
+    folder = tmp_path_factory.mktemp("staging_project")
+    for part in ("dbt_project.yml", "profiles.yml", "macros", "plugins"):
+        (folder / part).symlink_to(PROJECT / part)
+    shutil.copytree(PROJECT / "models" / "staging", folder / "models" / "staging")
+    shutil.copy(PROJECT / "models" / "_groups.yml", folder / "models")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stage(dbt_session: DbtSession, staging_project: Path) -> Stage:
+    """Run the staging models alone, on a home of their own."""
+
+    def run(home: Path, variables: dict[str, Any], *arguments: str) -> Build:
+        return dbt_session(home, variables, *arguments, project=staging_project)
+
+    return run
+
+
+@pytest.fixture
+def warehouse() -> Query:
+    """Query the warehouse of a finished build: the staging tables are not published."""
+
+    def query(build: Build, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(build.home / "warehouse.duckdb"), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    return query

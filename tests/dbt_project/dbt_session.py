@@ -1,0 +1,113 @@
+"""Many dbt commands in one process: the start of dbt costs more than most builds of a test.
+
+The session is a process beside pytest's, so that dbt's imports, environment and connections stay
+out of the tests'. What depends on the process (the host's time zone, readers in parallel) is tested
+with `dbt_runner.dbt` instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from dbt_runner import ROOT, Build
+
+PROJECT = ROOT / "dbt_project"
+TESTS = Path(__file__).resolve().parent.parent
+
+
+class DbtSession:
+    """A dbt process that runs one command after the other; call it like `dbt_runner.dbt`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "dbt.log"
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(TESTS), "TZ": "UTC"},
+        )
+
+    def __call__(
+        self,
+        home: Path,
+        variables: dict[str, Any] | None,
+        *arguments: str,
+        command: str = "run",
+        project: Path = PROJECT,
+    ) -> Build:
+        """Run ``dbt <command>`` with ``home`` as SCALESPACE_HOME; without variables, plain dbt."""
+        request = {
+            "home": str(home),
+            "log": str(self.log),
+            "arguments": [
+                *(command, "--no-use-colors"),
+                *("--project-dir", str(project), "--profiles-dir", str(project)),
+                *(() if variables is None else ("--vars", json.dumps(variables))),
+                *arguments,
+            ],
+        }
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        reply = self.process.stdout.readline()
+        assert reply, "the dbt process died: " + self.log.read_text(errors="replace")[-2000:]
+        return Build(home, json.loads(reply), self.log.read_text(encoding="utf-8"))
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+        self.process.stdout.close()
+
+
+def parse_each_macro_once() -> None:
+    """Keep Jinja's trees of the macros, which dbt only looks at.
+
+    Half of a short command is the parsing of dbt's own 500 macros, the same ones every time.
+    """
+    from dbt_common.clients.jinja import MacroFuzzEnvironment
+
+    parse, trees = MacroFuzzEnvironment.parse, {}
+
+    def parse_once(self: Any, source: str, *names: Any) -> Any:
+        if source not in trees:
+            trees[source] = parse(self, source, *names)
+        return trees[source]
+
+    MacroFuzzEnvironment.parse = parse_once
+
+
+def serve() -> None:
+    """Answer requests on stdin, one a line, with dbt's exit code."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    parse_each_macro_once()
+    replies = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        request = json.loads(line)
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        os.environ["SCALESPACE_HOME"] = request["home"]
+        result = dbtRunner().invoke(request["arguments"])
+        # As dbt's command line does: 1 for failed nodes, 2 for everything else.
+        code = 0 if result.success else 2 if result.exception else 1
+        # What the end of a process does: let go of the warehouse.
+        if DuckDBConnectionManager._ENV is not None:
+            DuckDBConnectionManager._ENV.close()
+            DuckDBConnectionManager._ENV = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        print(code, file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
