@@ -105,7 +105,7 @@ def fingerprint(home: Path) -> str:
             node["name"]: {
                 "columns": [
                     [name, (column.get("data_type") or "").upper()]
-                    for name, column in node["columns"].items()
+                    for name, column in _columns(node).items()
                 ],
                 "meta": _meta(node),
             }
@@ -148,6 +148,13 @@ def _meta(node: dict[str, Any]) -> dict[str, Any]:
     return node.get("config", {}).get("meta") or node.get("meta") or {}
 
 
+def _columns(node: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    # A command that leaves a model out (`dbt ls`, a selection) writes only what YAML says of it;
+    # what the model says of itself lasts in its meta.
+    declared = _meta(node).get("columns")
+    return {column["name"]: column for column in declared} if declared else node["columns"]
+
+
 def _checksum(text: str | None) -> str:
     return hashlib.sha256((text or "").encode()).hexdigest()
 
@@ -163,7 +170,7 @@ def _view(node: dict[str, Any], home: Path) -> View:
     meta = _meta(node)
     where = f"{manifest_path(home)}: model {node['name']}"
     columns = []
-    for name, column in node["columns"].items():
+    for name, column in _columns(node).items():
         if not column.get("data_type"):
             raise BadInput(f"{where}: column {name} has no data_type; declare it in the contract")
         columns.append(Column(name, column["data_type"].upper(), column.get("description") or ""))

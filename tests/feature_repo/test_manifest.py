@@ -175,3 +175,15 @@ def test_a_view_without_its_key_or_types_is_refused(publish, tmp_path):
     _edit(built, lambda m: m["nodes"]["model.scalespace.v"]["columns"].pop("x"))
     with pytest.raises(BadInput, match="model v: no column user_id"):
         load_views(built)
+
+
+def test_columns_that_a_model_declares_itself_outlast_a_partial_manifest(built: Path):
+    """`dbt ls` and selections write only YAML's columns; the model's own stay in its meta."""
+    path = built / "target" / "manifest.json"
+    whole = load_views(built)
+    manifest = json.loads(path.read_text())
+    node = manifest["nodes"]["model.scalespace.user_activity_7d"]
+    node["config"]["meta"]["columns"] = list(node["columns"].values())
+    del node["columns"]["purchase_count_7d"]
+    path.write_text(json.dumps(manifest))
+    assert load_views(built) == whole
