@@ -1,0 +1,329 @@
+"""The command line: what it teaches, what it refuses, and the whole path on a small home."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import synthetic_log as synthetic
+import yaml
+from typer.testing import CliRunner, Result
+
+from trainer.cli import app
+
+COMMANDS = ("build", "apply", "sync", "fit", "evaluate", "predict", "serve", "demo")
+SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
+SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
+
+
+def trainer(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def refusal(*arguments: str) -> str:
+    """The one line of a refused command."""
+    result = trainer(*arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset file beside an empty home."""
+    path = tmp_path / "toy.yml"
+    columns = {"user_id": "u", "action_type": "a", "event_timestamp": "t"}
+    content = {"dataset": "toy", "events_path": str(tmp_path / "toy.csv"), "columns": columns}
+    path.write_text(yaml.safe_dump(content | {"actions": ["a", "b"]}))
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, synthetic.Log]:
+    """A home on which apply, sync and fit have run; the dataset file, the home and its log."""
+    folder = tmp_path_factory.mktemp("with a space")
+    log = synthetic.order_two_log(users=25, events=30)
+    home = synthetic.publish(log, folder / "home", split=SPLIT)
+    path = folder / "toy.yml"
+    columns = {"user_id": "u", "action_type": "a", "event_timestamp": "t"}
+    content = {"dataset": "toy", "events_path": "toy.csv", "columns": columns}
+    path.write_text(yaml.safe_dump(content | {"actions": ["a", "b"]}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCALESPACE_HOME", str(home))
+        assert "has no run" not in refusal("fit", "--dataset", str(path), *SMALL)  # not applied
+        for arguments in (("apply",), ("sync", "--at", "end"), ("fit", *SMALL)):
+            result = trainer(*arguments, "--dataset", str(path))
+            assert result.exit_code == 0, result.output + result.stderr
+    return path, home, log
+
+
+@pytest.fixture
+def ready(
+    walked: tuple[Path, Path, synthetic.Log], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path, synthetic.Log]:
+    monkeypatch.setenv("SCALESPACE_HOME", str(walked[1]))
+    return walked
+
+
+def probabilities(*arguments: str) -> dict:
+    result = trainer("predict", "--json", *arguments)
+    assert result.exit_code == 0, result.output + result.stderr
+    return json.loads(result.stdout)
+
+
+# ---- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command: str) -> None:
+    result = trainer(command, "--help")
+    assert result.exit_code == 0
+    assert f"trainer {command}" in result.stdout  # an example to copy
+
+
+def test_help_loads_neither_torch_nor_feast() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom trainer.cli import app\n"
+        "assert CliRunner().invoke(app, ['fit', '--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'feast', 'pandas', 'pyarrow', 'dbt') if m in sys.modules])"
+    )
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - begun < 10
+
+
+# ---- refusals before anything runs ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_dataset_file_is_refused(command: str) -> None:
+    more = ["--user", "u"] if command == "predict" else []
+    line = refusal(command, "--dataset", "data/absent.yml", *more)
+    assert "data/absent.yml: there is no such dataset file" in line
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("build", "demo")])
+def test_nothing_works_before_a_build(toy: Path, command: str) -> None:
+    more = ["--user", "u"] if command == "predict" else []
+    assert "no dbt build found" in refusal(command, "--dataset", str(toy), *more)
+
+
+def test_a_missing_key_is_named(toy: Path) -> None:
+    toy.write_text("dataset: toy\n")
+    assert "the key 'events_path' is missing" in refusal("build", "--dataset", str(toy))
+
+
+@pytest.mark.parametrize("command", ["build", "demo"])
+def test_a_missing_log_is_named(toy: Path, command: str) -> None:
+    assert "events_path: no file matches" in refusal(command, "--dataset", str(toy))
+
+
+def test_a_bad_override_is_refused_first(toy: Path) -> None:
+    line = refusal("fit", "--dataset", str(toy), "encoder.cel=gru")
+    assert "unknown key 'encoder.cel'; the nearest known key is 'encoder.cell'" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [("sync", "--at", "noon"), ("predict", "--user", "u", "--at", "2024-99-01")]
+)
+def test_a_bad_instant_is_refused(toy: Path, arguments: tuple[str, ...]) -> None:
+    assert "--at: " in refusal(*arguments, "--dataset", str(toy))
+
+
+def test_the_home_of_another_dataset_is_refused(toy: Path, tmp_path: Path) -> None:
+    log = synthetic.order_two_log(users=2, events=3)
+    synthetic.publish(log, tmp_path / "home", dataset="other")
+    assert "was built from dataset 'other'" in refusal("apply", "--dataset", str(toy))
+
+
+def test_before_apply_before_sync_before_fit(toy: Path, tmp_path: Path) -> None:
+    log = synthetic.order_two_log(users=4, events=5)
+    home = synthetic.publish(log, tmp_path / "home")
+    given = ("--dataset", str(toy))
+    assert "apply" in refusal("fit", *given)
+    assert "apply" in refusal("sync", "--at", "end", *given)
+    for command in (("predict", "--user", "u000"), ("evaluate",), ("serve",)):
+        assert "run trainer fit" in refusal(*command, *given)
+    assert not (home / "models").exists()
+
+
+def test_a_split_without_training_rows_is_refused(toy: Path, tmp_path: Path) -> None:
+    log = synthetic.order_two_log(users=4, events=5)
+    split = {"train_end": "2020-01-01", "valid_end": "2020-02-01"}
+    home = synthetic.publish(log, tmp_path / "home", split=split)
+    assert trainer("apply", "--dataset", str(toy)).exit_code == 0
+    assert "no training row lies before 2020-01-01" in refusal("fit", "--dataset", str(toy))
+    assert not (home / "models").exists()  # never half a run
+
+
+# ---- the path ------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_is_whole(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    _, home, _ = ready
+    (run,) = (path for path in (home / "models").iterdir() if path.name != "latest")
+    assert (home / "models" / "latest").resolve() == run
+    assert {path.name for path in run.iterdir()} == {
+        "weights.pt",
+        "config.yml",
+        "vocabularies.json",
+        "features.json",
+        "split.json",
+        "run.json",
+        "metrics.json",
+        "marginal.json",
+        "markov_1.json",
+    }
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert list(metrics) == ["marginal", "markov_1", "lstm"]
+    for model in metrics.values():
+        assert {"accuracy", "macro_recall", "log_loss", "top_3", "ece"} <= set(model["next_action"])
+    split = json.loads((run / "split.json").read_text())
+    assert split["cuts"]["train_end"].startswith("2024-01-20")
+    assert (split["seed"], split["threads"], len(split["data"])) == (0, 1, 64)
+    assert yaml.safe_load((run / "config.yml").read_text())["encoder"]["hidden"] == 8
+
+
+def test_evaluate_repeats_the_fit_s_figures(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    path, home, _ = ready
+    result = trainer("evaluate", "--json", "--dataset", str(path))
+    assert result.exit_code == 0, result.output
+    written = json.loads((home / "models" / "latest" / "metrics.json").read_text())
+    assert json.loads(result.stdout) == written
+    shown = trainer("evaluate", "--dataset", str(path), "--sample", "4").stdout
+    for word in ("marginal", "markov_1", "lstm", "cold users", "predicted", "actual"):
+        assert word in shown
+
+
+def test_predicting_at_an_instant_equals_evaluating_there(
+    ready: tuple[Path, Path, synthetic.Log],
+) -> None:
+    from trainer.fitting import read_dataset
+    from trainer.runs import load_run
+
+    path, home, _ = ready
+    run = load_run(home)
+    test = read_dataset(home, run.recurrent.features, True, run.cuts, run.name).test
+    expected = run.recurrent.predict_proba(test)
+    for row in (0, len(test) // 2, len(test) - 1):
+        at = str(test.instants[row])
+        answer = probabilities("--dataset", str(path), "--user", test.users[row], "--at", at)
+        assert answer["cold"] is False
+        assert list(answer["next_action"]) == ["a", "b", "leave"]
+        assert list(answer["next_action"].values()) == pytest.approx(expected[row], abs=1e-6)
+
+
+def test_online_equals_offline_and_serving(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    from fastapi.testclient import TestClient
+
+    from trainer.prediction import Predictor
+    from trainer.runs import load_run
+    from trainer.serving import make_app
+
+    path, home, log = ready
+    given = ("--dataset", str(path), "--user", "u007")
+    online, offline = probabilities(*given), probabilities(*given, "--at", "end")
+    assert online == offline
+    client = TestClient(make_app(Predictor(home, load_run(home))))
+    served = client.post("/predict", json={"user_ids": ["u007", "nobody", "u001"]}).json()
+    first, cold, last = served["predictions"]
+    assert first["next_action"] == pytest.approx(online["next_action"], abs=1e-6)
+    assert (first["cold"], cold["cold"], last["user_id"]) == (False, True, "u001")
+    run = load_run(home)
+    prior = dict(zip(run.recurrent.states, run.recurrent.network.prior.tolist(), strict=True))
+    assert cold["next_action"] == pytest.approx(prior, abs=1e-6)
+    assert served["now"].startswith(log.end.isoformat(sep=" "))
+    one = client.post("/predict", json={"user_id": "u007"}).json()
+    assert one["predictions"] == [first]
+    health = client.get("/health").json()
+    assert (health["status"], health["run"], health["model"]) == ("ok", run.name, "lstm")
+    for bad in ({}, {"user_id": "a", "user_ids": ["b"]}, {"user_ids": []}, {"users": ["a"]}):
+        assert client.post("/predict", json=bad).status_code == 422
+
+
+def test_an_unknown_user_gets_the_prior(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    path, _, _ = ready
+    given = ("--dataset", str(path), "--user")
+    for more in (("nobody",), ("nobody", "--at", "2024-01-20"), ("u001", "--at", "2000-01-01")):
+        answer = probabilities(*given, *more)
+        assert (answer["cold"], answer["state"]) == (True, None)
+        assert sum(answer["next_action"].values()) == pytest.approx(1.0)
+    assert "the prior" in trainer("predict", *given, "nobody").stdout
+
+
+def test_an_unknown_run_is_named(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    path, _, _ = ready
+    line = refusal("evaluate", "--dataset", str(path), "--run", "../../etc")
+    assert "there is no run" in line
+    assert "known: 2" in line
+
+
+def test_a_damaged_run_is_named(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    weights = tmp_path / "home" / "models" / "latest" / "weights.pt"
+    weights.write_bytes(weights.read_bytes()[:100])
+    line = refusal("predict", "--dataset", str(path), "--user", "u001")
+    assert "this run is damaged" in line
+
+
+def test_a_run_whose_features_changed_is_refused(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    manifest_path = tmp_path / "home" / "target" / "manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    columns = manifest["nodes"]["model.scalespace.user_activity_7d"]["columns"]
+    columns["events_7d"] = {**columns.pop("event_count_7d"), "name": "events_7d"}
+    manifest_path.write_text(json.dumps(manifest))
+    view = tmp_path / "home" / "features" / "user_activity_7d.parquet"
+    table = pq.read_table(view)
+    pq.write_table(table.rename_columns(["user_id", "event_timestamp", "events_7d"]), view)
+    assert trainer("apply", "--dataset", str(path)).exit_code == 0
+    for command in (("predict", "--user", "u001"), ("evaluate",), ("serve",)):
+        line = refusal(*command, "--dataset", str(path))
+        assert "was fitted on features that the store no longer has" in line
+        assert "user_activity_7d:event_count_7d" in line
+        assert "run trainer fit again" in line
+
+
+def test_an_empty_online_store_is_named(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    for file in (tmp_path / "home" / "feast").glob("online*"):
+        file.unlink()
+    for command in (("predict", "--user", "u001"), ("serve",)):
+        assert "`trainer sync` first" in refusal(*command, "--dataset", str(path))
+
+
+def test_a_fitted_weight_file_holds_no_code(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    import torch
+
+    _, home, _ = ready
+    weights = torch.load(home / "models" / "latest" / "weights.pt", weights_only=True)
+    assert all(np.isfinite(value.numpy()).all() for value in weights.values())
+    assert datetime.fromisoformat(SPLIT["train_end"]) < datetime(2024, 2, 1)

@@ -1,0 +1,124 @@
+"""Encodings by hand, and that what training never saw cannot move a prediction."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trainer.event_inputs import EventEncoder
+from trainer.inputs import CALENDAR, FeatureEncoder, calendar, signed_log1p
+from trainer.sequences import Sequences
+
+NOW = np.array(["2024-01-01T12:00:00"] * 4, dtype="datetime64[us]")
+VALUES = len(CALENDAR)
+
+
+def encode(values: pa.Array, kind: str, name: str = "x", **fit: int) -> np.ndarray:
+    table = pa.table({name: values})
+    encoder = FeatureEncoder.fit(table, {name: kind}, NOW[: len(values)], **fit)
+    matrix = encoder.transform(table, NOW[: len(values)])
+    again = FeatureEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    assert np.array_equal(again.transform(table, NOW[: len(values)]), matrix)
+    assert matrix.shape[1] == len(encoder.columns)
+    return matrix[:, :-VALUES]
+
+
+def test_counts_are_logged_and_standardised() -> None:
+    counts = np.array([0, 3, 8, 100])
+    logs = np.log1p(counts)
+    expected = (logs - logs.mean()) / logs.std()
+    assert encode(pa.array(counts), "BIGINT")[:, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_negative_amounts_keep_their_sign() -> None:
+    assert signed_log1p(np.array([-3.0, 0.0, 3.0])).tolist() == [-np.log(4), 0.0, np.log(4)]
+
+
+def test_a_null_is_zero_and_says_so() -> None:
+    matrix = encode(pa.array([1.0, None, 5.0, float("nan")]), "DOUBLE")
+    assert matrix[1].tolist() == [0.0, 1.0]
+    assert matrix[3].tolist() == [0.0, 0.0]  # NaN is a value, only none to learn from
+    assert np.isfinite(matrix).all()
+
+
+def test_probabilities_stay_as_they_are() -> None:
+    rows = [[0.2, 0.8], [0.5, 0.5], None, [1.0, 0.0]]
+    matrix = encode(pa.array(rows, pa.list_(pa.float64())), "DOUBLE[]", "next_probabilities_7d")
+    assert matrix == pytest.approx(
+        np.array([[0.2, 0.8, 0], [0.5, 0.5, 0], [0, 0, 1], [1, 0, 0]]), abs=1e-7
+    )
+
+
+def test_an_instant_becomes_the_time_since() -> None:
+    since = pa.array(NOW - np.array([0, 1, 60, 3600]) * np.timedelta64(1, "s"))
+    logs = np.log1p(np.array([0, 1, 60, 3600]) * 1000)
+    expected = (logs - logs.mean()) / logs.std()
+    assert encode(since, "TIMESTAMP")[:, 0] == pytest.approx(expected, abs=1e-6)
+    aware = since.cast(pa.timestamp("us", "UTC"))
+    assert encode(aware, "TIMESTAMP")[:, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_constant_column_stays_silent_for_ever() -> None:
+    table = pa.table({"x": [7, 7, 7]})
+    encoder = FeatureEncoder.fit(table, {"x": "BIGINT"}, NOW[:3])
+    assert encoder.transform(pa.table({"x": [900]}), NOW[:1])[0, 0] == 0.0
+
+
+def test_an_outlier_is_clipped() -> None:
+    table = pa.table({"x": [1, 2, 3, 4]})
+    encoder = FeatureEncoder.fit(table, {"x": "BIGINT"}, NOW, clip=2.5)
+    assert encoder.transform(pa.table({"x": [10**15]}), NOW[:1])[0, 0] == 2.5
+
+
+def test_an_unknown_text_is_zero_in_every_column() -> None:
+    words = pa.array(["a"] * 30 + ["b"] * 25 + ["rare"] * 3)
+    when = np.repeat(NOW[:1], len(words))
+    encoder = FeatureEncoder.fit(pa.table({"x": words}), {"x": "VARCHAR"}, when)
+    assert encoder.columns[:2] == ["x=a", "x=b"]
+    asked = pa.table({"x": pa.array(["b", "rare", "never", None])})
+    assert encoder.transform(asked, NOW)[:, :2].tolist() == [[0, 1], [0, 0], [0, 0], [0, 0]]
+
+
+def test_calendar() -> None:
+    row = calendar(np.array(["2024-02-29T06:00:00"], dtype="datetime64[us]"))[0]  # a Thursday
+    assert row[:7].tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert row[7:] == pytest.approx([1.0, 0.0], abs=1e-12)
+
+
+def sequences(categories: list[str | None]) -> Sequences:
+    size = len(categories)
+    return Sequences(
+        users=np.array(["u"], dtype=object),
+        offsets=np.array([0, size]),
+        actions=pa.array(["a", "b"] * (size // 2)),
+        categories=pa.array(categories, pa.string()),
+        gaps_ms=np.array([-1] + [1000] * (size - 1)),
+        durations_ms=np.array([-1, 500] * (size // 2)),
+        hours=np.array([6] * size),
+    )
+
+
+def test_events_are_encoded_with_training_categories_only() -> None:
+    log = sequences(["x", "x", "y", "y", "y", "late", "late", None])
+    known = np.arange(8) < 5
+    encoder = EventEncoder.fit(log, known, ("a", "b"), 500)
+    assert encoder.categories == ("y", "x")
+    before = encoder.to_json()
+    encoded = encoder.transform(log)
+    assert encoded.categories.tolist() == [2, 2, 1, 1, 1, 0, 0, 0]
+    assert encoded.actions.tolist() == [1, 2] * 4
+    assert encoded.numbers[0, :2].tolist() == [0.0, 1.0]  # no gap before the first event
+    assert encoded.numbers[0, 2:4].tolist() == [0.0, 1.0]  # and its duration is unknown
+    assert encoded.numbers[0, 4:] == pytest.approx([1.0, 0.0], abs=1e-7)
+    assert encoder.to_json() == before
+    assert EventEncoder.from_json(json.loads(json.dumps(before))).to_json() == before
+
+
+def test_the_vocabulary_keeps_the_most_frequent() -> None:
+    log = sequences(["x", "x", "y", "y", "y", "z", "z", "z"])
+    encoder = EventEncoder.fit(log, np.ones(8, dtype=bool), ("a", "b"), 2)
+    assert encoder.categories == ("y", "z")
+    assert EventEncoder.fit(log, np.ones(8, dtype=bool), ("a", "b"), 0).categories == ()

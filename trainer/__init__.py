@@ -1,0 +1,1 @@
+"""Sequence models over point-in-time-correct features: fit, evaluate, predict, serve."""

@@ -1,0 +1,306 @@
+"""The command ``trainer``. Heavy imports stand inside the commands: ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from feature_repo.errors import BadInput
+
+BAD_INPUT = 2
+
+
+class _OneLineErrors(TyperGroup):
+    """Turns bad input into one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BadInput as error:
+            typer.echo("error: " + " ".join(str(error).split()), err=True)
+            raise typer.Exit(BAD_INPUT) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    help=(
+        "From an event log to a served prediction.\n\n"
+        "The path, step by step: [bold]build[/] the features with dbt, [bold]apply[/] them to "
+        "Feast, [bold]sync[/] the online store, [bold]fit[/] a model, [bold]evaluate[/] it, "
+        "[bold]predict[/] or [bold]serve[/]. [bold]demo[/] walks it in one go.\n\n"
+        "A dataset is one YAML file, by default data/shop.yml; its state lies under "
+        "data/build/<dataset>, or under SCALESPACE_HOME."
+    ),
+)
+
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset", envvar="SCALESPACE_DATASET", help="The dataset file.", metavar="FILE"
+    ),
+]
+RunName = Annotated[
+    str | None, typer.Option("--run", help="A run under models/; the newest without it.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, as in encoder.cell=gru epochs=5."),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A YAML file of keys that differ from the defaults.")
+]
+DEFAULT = "data/shop.yml"
+
+
+@app.command()
+def build(dataset: Dataset = DEFAULT) -> None:
+    """Build features and labels with dbt, and account for every row of the log.
+
+    [dim]trainer build --dataset data/shop.yml[/]
+    """
+    from trainer.build import accounting_line
+    from trainer.build import build as run_dbt
+    from trainer.terminal import detail, say
+
+    home = _home(dataset)
+    say(accounting_line(run_dbt(dataset, home, detail)))
+    say(f"features {home / 'features'}")
+
+
+@app.command()
+def apply(dataset: Dataset = DEFAULT) -> None:
+    """Register the built features in Feast.
+
+    [dim]trainer apply[/]
+    """
+    from feature_repo.store import apply as register
+    from trainer.terminal import say
+
+    home = _built_home(dataset)
+    views = register(home).list_feature_views()
+    say(f"{len(views)} feature views, {sum(len(v.features) for v in views)} features registered")
+
+
+@app.command()
+def sync(
+    dataset: Dataset = DEFAULT,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="The instant that is now: ISO 8601, or 'end' of the log."),
+    ] = None,
+) -> None:
+    """Load the online store with the values in force now, or at an instant.
+
+    [dim]trainer sync[/]                           now is the clock's time
+    [dim]trainer sync --at end[/]                  now is the log's last event
+    [dim]trainer sync --at 2024-04-18T12:00:00Z[/]
+    """
+    from trainer.instants import parse_instant, show_instant, to_datetime
+    from trainer.terminal import say
+
+    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    home = _built_home(dataset)
+    from feature_repo.sync import sync as load
+
+    if at == "end":
+        from trainer.prediction import log_end
+
+        instant = log_end(home)
+    loaded = load(home, None if instant is None else to_datetime(instant))
+    say(
+        f"{loaded.cells:,} values of {loaded.views} views online; "
+        f"now = {show_instant(parse_instant(loaded.instant, 'now'))}"
+    )
+
+
+@app.command()
+def fit(
+    overrides: Overrides = None,
+    dataset: Dataset = DEFAULT,
+    config: ConfigFile = None,
+) -> None:
+    """Fit the sequence model and its baselines on point-in-time-correct features.
+
+    The run lands in models/<run>, and models/latest points at it. Keys with their defaults stand in
+    the run's config.yml.
+
+    [dim]trainer fit[/]                              LSTM, 2 layers of 50
+    [dim]trainer fit encoder.cell=gru epochs=5[/]
+    [dim]trainer fit "features.exclude=['@1h']"[/]   without the scale of one hour
+    [dim]trainer fit --config my.yml seed=3[/]
+    """
+    from trainer.config import load_config
+    from trainer.terminal import console, detail, metrics_table, say
+
+    settings = load_config(config, overrides or ())
+    home = _built_home(dataset)
+    from trainer.evaluation import TASK
+    from trainer.fitting import fit as fit_run
+    from trainer.models.base import read_json
+
+    folder = fit_run(home, settings, detail)
+    console.print(metrics_table(read_json(folder / "metrics.json"), TASK, "next action, test part"))
+    say(f"run {folder}")
+
+
+@app.command()
+def evaluate(
+    dataset: Dataset = DEFAULT,
+    run: RunName = None,
+    rows: Annotated[int, typer.Option("--sample", min=0, help="Rows of the sample.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Recompute the metrics on the test part, beside the baselines, with a sample by name.
+
+    [dim]trainer evaluate[/]
+    [dim]trainer evaluate --json > metrics.json[/]
+    """
+    home = _built_home(dataset)
+    from trainer.runs import find_run, load_run
+
+    find_run(home, run)  # before torch and Feast are loaded
+    from trainer import terminal
+    from trainer.evaluation import TASK, sample
+    from trainer.evaluation import evaluate as evaluate_models
+    from trainer.fitting import read_dataset
+    from trainer.training import reproducible
+
+    loaded = load_run(home, run)
+    model = loaded.recurrent
+    landmarks = model.config.landmark_weight > 0
+    examples = read_dataset(home, model.features, landmarks, loaded.cuts, loaded.name)
+    with reproducible(model.config.seed, model.config.threads):
+        metrics = evaluate_models(loaded.models, examples)
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=1))
+        return
+    terminal.console.print(terminal.metrics_table(metrics, TASK, f"next action, run {loaded.name}"))
+    terminal.console.print(terminal.slices_table(metrics, TASK))
+    if rows:
+        shown = sample(model, examples.test, model.states, rows, model.config.seed)
+        terminal.console.print(terminal.sample_table(shown))
+
+
+@app.command()
+def predict(
+    user: Annotated[str, typer.Option("--user", help="The user's identifier.")],
+    dataset: Dataset = DEFAULT,
+    run: RunName = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="Ask the offline store at this instant: ISO 8601, or 'end'."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the distribution of a user's next action.
+
+    [dim]trainer predict --user u7[/]                   from the online store
+    [dim]trainer predict --user u7 --at 2024-04-18[/]   from the offline store, as of that instant
+    """
+    from trainer.instants import parse_instant
+
+    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    home = _built_home(dataset)
+    from trainer.runs import find_run, load_run
+
+    find_run(home, run)
+    from trainer.prediction import Predictor, log_end
+    from trainer.terminal import console, prediction_table
+
+    predictor = Predictor(home, load_run(home, run))
+    if at == "end":
+        instant = log_end(home)
+    answers = predictor.now([user]) if instant is None else predictor.at([user], instant)
+    if as_json:
+        typer.echo(json.dumps(vars(answers[0]), indent=1, ensure_ascii=False))
+    else:
+        console.print(prediction_table(answers[0]))
+
+
+@app.command()
+def serve(
+    dataset: Dataset = DEFAULT,
+    run: RunName = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer POST /predict and GET /health over HTTP, from the online store.
+
+    [dim]trainer serve --port 8000[/]
+    [dim]curl localhost:8000/predict -H 'content-type: application/json' -d '{"user_id": "u7"}'[/]
+    """
+    home = _built_home(dataset)
+    from trainer.runs import find_run, load_run
+
+    find_run(home, run)
+    from feature_repo.sync import online_now
+    from trainer.prediction import Predictor
+    from trainer.serving import serve as serve_app
+
+    predictor = Predictor(home, load_run(home, run))
+    online_now(home)
+    serve_app(predictor, host, port)
+
+
+@app.command()
+def demo(
+    overrides: Overrides = None,
+    dataset: Dataset = DEFAULT,
+    config: ConfigFile = None,
+) -> None:
+    """Walk the whole path: build, apply, sync, fit, evaluate, predict.
+
+    [dim]trainer demo[/]
+    [dim]trainer demo --dataset data/moodle_courses.yml[/]
+    """
+    from trainer.config import load_config
+
+    settings = load_config(config, overrides or ())
+    home = _home(dataset)
+    from trainer.demo import demo as walk
+
+    walk(dataset, home, settings)
+
+
+def _home(dataset_path: str) -> Path:
+    """Home of the dataset, made known to every part of this process and to those it starts."""
+    from feature_repo.home import HOME_VARIABLE
+    from feature_repo.home import home as home_of
+    from trainer.dataset import DatasetFile
+
+    folder = home_of(DatasetFile.load(dataset_path).dataset)
+    os.environ[HOME_VARIABLE] = str(folder)
+    return folder
+
+
+def _built_home(dataset_path: str) -> Path:
+    """The home, refused where nothing was built or another dataset was."""
+    from feature_repo.manifest import dataset_vars
+    from trainer.dataset import DatasetFile
+
+    folder = _home(dataset_path)
+    built, wanted = dataset_vars(folder).get("dataset"), DatasetFile.load(dataset_path).dataset
+    if built != wanted:
+        raise BadInput(
+            f"{folder} was built from dataset {built!r} and not {wanted!r}; "
+            f"run trainer build --dataset {dataset_path}"
+        )
+    return folder
+
+
+def main() -> None:
+    """Entry point of the command ``trainer``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

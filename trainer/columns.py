@@ -1,0 +1,35 @@
+"""The names of the published columns that the trainer reads, written once."""
+
+from __future__ import annotations
+
+LEAVE = "leave"
+
+
+class Columns:
+    """Column names of the label tables and of the features that models need by name."""
+
+    USER = "user_id"
+    INSTANT = "event_timestamp"
+    POSITION = "event_position"
+    LANDMARK = "is_landmark"
+
+    NEXT_ACTION = "next_action"
+    NEXT_STATE_AT = "next_state_at"
+
+    ACTION = "action_type"
+    CATEGORY = "category_id"
+    GAP = "gap_ms"
+    DURATION = "duration_ms"
+    HOUR = "hour"
+
+    SEQUENCE_VIEW = "user_sequence"
+    SEQUENCE_ACTIONS = "sequence_actions"
+    SEQUENCE_CATEGORIES = "sequence_categories"
+    SEQUENCE_GAPS = "sequence_gaps_ms"
+    SEQUENCE_DURATIONS = "sequence_durations_ms"
+    SEQUENCE_HOURS = "sequence_hours"
+
+    LAST_ACTION = "last_action_type"
+    LAST_ACTION_AT = "last_action_at"
+    SESSION_IS_OPEN = "session_is_open"
+    TRANSITION_COUNTS = "transition_counts_all"

@@ -1,0 +1,179 @@
+"""Configuration of a fit: one validated object, from a file and dotted overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from feature_repo.errors import BadInput
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EncoderConfig(_Frozen):
+    """The recurrent network over the events."""
+
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    layers: int = Field(default=2, ge=1, le=8)
+    hidden: int = Field(default=50, ge=1, le=2048)
+    action_size: int = Field(default=8, ge=1, le=256)
+    category_size: int = Field(default=16, ge=1, le=256)
+    categories: int = Field(
+        default=500, ge=0, description="most frequent ones kept; 0 ignores categories"
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    unknown: float = Field(
+        default=0.4, ge=0, lt=1, description="share of categories hidden while training"
+    )
+    window: int = Field(default=50, ge=1, le=50, description="events that a prediction sees")
+
+
+class FeatureConfig(_Frozen):
+    """Which features enter: patterns over a view, ``view:feature``, a family or ``@scale``."""
+
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+    vocabulary: int = Field(
+        default=32, ge=1, description="most frequent values kept of a text feature"
+    )
+    clip: float = Field(
+        default=4.0, gt=0, description="largest distance from the mean, in deviations"
+    )
+
+
+class HeadConfig(_Frozen):
+    """What turns the encoder's output and the features into logits."""
+
+    fusion: Literal["concat"] = "concat"
+    context: int = Field(default=32, ge=1, description="width that the features are brought to")
+    hidden: int = Field(
+        default=0, ge=0, description="width of a layer before the logits; 0 has none"
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class StoppingConfig(_Frozen):
+    """How training decides that it is done, by rows of the training part alone."""
+
+    by: Literal["time", "user"] = "time"
+    share: float = Field(default=0.15, ge=0, lt=0.9)
+    patience: int = Field(default=5, ge=1)
+
+
+class FitConfig(_Frozen):
+    """Everything that decides the weights, beside the data."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    features: FeatureConfig = FeatureConfig()
+    head: HeadConfig = HeadConfig()
+    stopping: StoppingConfig = StoppingConfig()
+    epochs: int = Field(default=40, ge=1)
+    batch: int = Field(default=16, ge=1, description="chunks in a batch")
+    chunk: int = Field(default=100, ge=1, description="positions of a chunk that may be scored")
+    burn_in: int = Field(
+        default=50, ge=0, description="positions before them that only warm the state"
+    )
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    landmark_weight: float = Field(
+        default=0.3,
+        ge=0,
+        le=10,
+        description="weight of an instant between events beside one at an event; 0 leaves them out",
+    )
+    seed: int = 0
+    threads: int = Field(
+        default=1, ge=1, description="the weights depend on it; small networks gain little by more"
+    )
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> FitConfig:
+    """The configuration in ``path`` with ``key=value`` overrides applied, validated as a whole.
+
+    Parameters
+    ----------
+    path
+        A YAML file of the keys that differ from the defaults, or ``None``.
+    overrides
+        ``encoder.cell=gru``, ``epochs=5``: dotted keys, values as YAML.
+
+    Raises
+    ------
+    BadInput
+        For a missing file, an unknown key (the nearest known one is named) or a bad value.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        content = _read(Path(path))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise BadInput(
+                f"{override!r} is not an override; write key=value, as in encoder.cell=gru"
+            )
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise BadInput(f"{key}: {text!r} cannot be read as a value") from None
+        _set(content, key.strip(), value)
+    return _validate(content, str(path) if path is not None else "fit")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise BadInput(f"{path}{line}: this is not YAML") from None
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: a configuration is a list of keys, as in 'epochs: 5'")
+    return content
+
+
+def _set(content: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    place = content
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise BadInput(f"{key}: {parent!r} holds a value and no keys")
+        place = inner
+    place[last] = value
+
+
+def _validate(content: dict[str, Any], source: str) -> FitConfig:
+    try:
+        return FitConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = list(_known_keys(FitConfig))
+            leaf = {name.rpartition(".")[2]: name for name in known}
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            by_leaf = difflib.get_close_matches(key.rpartition(".")[2], leaf, n=1, cutoff=0.8)
+            nearest = leaf[by_leaf[0]] if by_leaf else near[0]
+            raise BadInput(
+                f"{source}: unknown key {key!r}; the nearest known key is {nearest!r}"
+            ) from None
+        raise BadInput(f"{source}: {key}={first['input']!r}: {first['msg'].lower()}") from None
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _known_keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

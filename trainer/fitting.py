@@ -1,0 +1,190 @@
+"""``fit``: from a built home to a run folder."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feature_repo.errors import BadInput
+from feature_repo.home import labels_dir
+from feature_repo.manifest import dataset_vars, fingerprint
+from trainer.columns import Columns as C
+from trainer.config import FitConfig
+from trainer.dataset import Taxonomy
+from trainer.evaluation import evaluate
+from trainer.examples import Dataset, Labels, build_examples, read_labels
+from trainer.features import (
+    Feature,
+    choose_features,
+    features_at,
+    named,
+    open_checked_store,
+    published_features,
+    require_anchors,
+)
+from trainer.instants import Instants
+from trainer.models.base import Report, Training
+from trainer.models.marginal import Marginal
+from trainer.models.markov import Markov
+from trainer.runs import write_run
+from trainer.splits import Cuts, stopping_rows
+
+
+def fit(home: Path, config: FitConfig, report: Report) -> Path:
+    """Fit the baselines and the network, evaluate them and write the run.
+
+    Parameters
+    ----------
+    home
+        Home of a build whose features were applied.
+    config
+        What to fit.
+    report
+        Takes lines of progress.
+
+    Returns
+    -------
+    folder
+        The run's folder.
+    """
+    from trainer.models.recurrent import Recurrent
+
+    begun = time.perf_counter()
+    taxonomy = Taxonomy.from_vars(dataset_vars(home))
+    published = published_features(home)
+    require_anchors(published)
+    chosen = choose_features(published, config.features)
+    transitions = named(published, C.TRANSITION_COUNTS)
+    labels = read_labels(labels_dir(home), config.landmark_weight > 0)
+    store = open_checked_store(home, (*chosen, *transitions))
+
+    report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
+
+    def fetch(users: NDArray, instants: Instants) -> pa.Table:
+        return features_at(store, users, instants, chosen)
+
+    dataset = build_examples(labels, taxonomy, fetch)
+    for note in dataset.cuts.notes:
+        report(note)
+    users = known_users(labels, dataset.cuts.train_end)
+    at_cut = features_at(store, users, np.repeat(dataset.cuts.train_end, len(users)), transitions)
+    training = make_training(dataset, population_counts(at_cut, taxonomy.states), config, report)
+    report(
+        f"{len(training.examples):,} training, {int(dataset.parts.valid.sum()):,} validation and "
+        f"{int(dataset.parts.test.sum()):,} test rows"
+    )
+    if not dataset.parts.test.any():
+        report("the log has no labelled row after valid_end: there is nothing to evaluate on")
+    recurrent = Recurrent(config, chosen)
+    models = (Marginal(), Markov(), recurrent)
+    for model in models:
+        model.fit(training)
+    metrics = evaluate(models, dataset)
+    info = {
+        "dataset": taxonomy.dataset,
+        "model": recurrent.name,
+        "manifest": fingerprint(home),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "curve": [vars(epoch) for epoch in recurrent.curve],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "feast", "numpy", "pyarrow")},
+        },
+    }
+    return write_run(home, models, info, split_record(dataset, training, config), metrics)
+
+
+def known_users(labels: Labels, end: np.datetime64) -> NDArray:
+    """Users with an event at or before ``end``."""
+    sequences = labels.sequences
+    assert sequences.instants is not None
+    firsts = sequences.instants[sequences.offsets[:-1]]
+    return sequences.users[firsts <= end]
+
+
+def population_counts(transitions: pa.Table, states: tuple[str, ...]) -> NDArray[np.int64]:
+    """Sum the users' transition counts; # [states, states].
+
+    Parameters
+    ----------
+    transitions
+        # [users] rows of ``transition_counts_all``
+    states
+        The states in the order of the array.
+    """
+    size = len(states)
+    flat = transitions[C.TRANSITION_COUNTS].combine_chunks().drop_null().flatten().to_numpy()
+    if len(flat) % (size * size):
+        raise BadInput(
+            f"{C.TRANSITION_COUNTS} does not hold {size} by {size} counts; "
+            "run trainer build and trainer apply again"
+        )
+    return flat.reshape(-1, size, size).sum(axis=0).astype(np.int64)
+
+
+def make_training(
+    dataset: Dataset, transition_counts: NDArray[np.int64], config: FitConfig, report: Report
+) -> Training:
+    """Give the models the training part and what may be known at its end."""
+    train = dataset.train
+    sequences = train.sequences
+    assert sequences.instants is not None
+    next_state_at = dataset.next_state_at[dataset.parts.train]
+    fit_rows, stop_rows = stopping_rows(
+        train.instants,
+        next_state_at,
+        np.sort(sequences.instants),
+        train.users,
+        config.stopping.by,
+        config.stopping.share,
+    )
+    if not fit_rows.any():
+        report("too few training rows to hold some out: all are learned from, for every epoch")
+        fit_rows, stop_rows = np.ones_like(fit_rows), np.zeros_like(stop_rows)
+    return Training(
+        examples=train,
+        fit=fit_rows,
+        stop=stop_rows,
+        known_events=sequences.instants <= dataset.cuts.train_end - dataset.cuts.train_purge,
+        transition_counts=transition_counts,
+        states=dataset.taxonomy.states,
+        report=report,
+    )
+
+
+def split_record(dataset: Dataset, training: Training, config: FitConfig) -> dict[str, Any]:
+    """What the run was learned from: cuts, rows, seed, threads and a hash of the log."""
+    return {
+        "seed": config.seed,
+        "threads": config.threads,
+        "data": dataset.examples.sequences.digest(),
+        "cuts": dataset.cuts.to_json(),
+        "rows": {
+            "fit": int(training.fit.sum()),
+            "stop": int(training.stop.sum()),
+            "train": len(training.examples),
+            "valid": int(dataset.parts.valid.sum()),
+            "test": int(dataset.parts.test.sum()),
+        },
+    }
+
+
+def read_dataset(
+    home: Path, features: Sequence[Feature], landmarks: bool, cuts: Cuts, run: str
+) -> Dataset:
+    """The examples of a home with the features and the cuts of a fitted run."""
+    store = open_checked_store(home, features, run)
+    labels = read_labels(labels_dir(home), landmarks)
+
+    def fetch(users: NDArray, instants: Instants) -> pa.Table:
+        return features_at(store, users, instants, features)
+
+    return build_examples(labels, Taxonomy.from_vars(dataset_vars(home)), fetch, cuts)

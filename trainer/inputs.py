@@ -1,0 +1,271 @@
+"""Encoding of features as numbers, fitted on the training part and saved as text.
+
+Notes
+-----
+Counts and sums of milliseconds span many orders of magnitude: they pass through a signed
+``log1p`` and are standardised. Probabilities stay as they are. An instant becomes the time from
+it to the instant asked about. A null becomes 0, the mean, and says so in an indicator where the
+training part had nulls. A column that was constant in the training part says nothing and is 0 for
+ever, so that a value never seen cannot meet a weight never trained.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trainer.instants import Instants
+
+KINDS = {
+    "BIGINT": "number",
+    "DOUBLE": "number",
+    "BOOLEAN": "flag",
+    "VARCHAR": "text",
+    "TIMESTAMP": "elapsed",
+    "BIGINT[]": "numbers",
+    "DOUBLE[]": "numbers",
+}
+_PLAIN = ("probabilities", "share", "entropy")  # already of the order of one
+_RAREST = 20  # a text value seen less often in training has too few rows to learn from
+
+
+CALENDAR = (
+    *(f"weekday={day}" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")),
+    "hour:sin",
+    "hour:cos",
+)
+
+
+def calendar(instants: Instants) -> NDArray[np.float64]:
+    """Weekday and hour (UTC) of instants: rhythm is no feature of a user, so no view has it.
+
+    Returns
+    -------
+    columns
+        # [rows, 9], in the order of ``CALENDAR``
+    """
+    days = instants.astype("datetime64[D]")
+    weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+    angles = (instants - days) / np.timedelta64(1, "D") * (2 * np.pi)
+    return np.column_stack([np.eye(7)[weekdays], np.sin(angles), np.cos(angles)])
+
+
+def signed_log1p(values: NDArray) -> NDArray[np.float64]:
+    """``log1p`` of the size, with the sign kept: refunds are negative amounts."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+@dataclass(frozen=True)
+class FeatureCode:
+    """How one feature becomes columns.
+
+    Attributes
+    ----------
+    name, kind
+        The feature, and ``number | flag | text | elapsed | numbers | plain | plains``.
+    width
+        Columns of values; arrays have one per element.
+    mean, scale
+        # [width]; a scale of 0 silences a column
+    indicator
+        Whether one more column says that the value was null.
+    vocabulary
+        Known texts, one column each; an unknown text is 0 in all of them.
+    """
+
+    name: str
+    kind: str
+    width: int
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    indicator: bool
+    vocabulary: tuple[str, ...] = ()
+
+    def columns(self) -> list[str]:
+        """Names of the columns, in order."""
+        if self.kind == "text":
+            names = [f"{self.name}={value}" for value in self.vocabulary]
+        elif self.kind in ("numbers", "plains"):
+            names = [f"{self.name}[{place}]" for place in range(self.width)]
+        else:
+            names = [self.name]
+        return names + ([f"{self.name}:null"] if self.indicator else [])
+
+
+class FeatureEncoder:
+    """Turn a table of features into a matrix of fixed columns.
+
+    Examples
+    --------
+    >>> table = pa.table({"event_count_7d": [0, 3, 8]})
+    >>> now = np.array(["2024-01-01"] * 3, dtype="datetime64[us]")
+    >>> encoder = FeatureEncoder.fit(table, {"event_count_7d": "BIGINT"}, now)
+    >>> encoder.transform(table, now).shape
+    (3, 10)
+    """
+
+    def __init__(self, codes: list[FeatureCode], clip: float = 4.0) -> None:
+        self.codes = codes
+        self.clip = clip
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the matrix's columns, in order: the features', then the calendar's."""
+        return [name for code in self.codes for name in code.columns()] + list(CALENDAR)
+
+    @classmethod
+    def fit(
+        cls,
+        table: pa.Table,
+        types: dict[str, str],
+        instants: Instants,
+        vocabulary: int = 32,
+        clip: float = 4.0,
+    ) -> FeatureEncoder:
+        """Fit means, deviations and vocabularies.
+
+        Parameters
+        ----------
+        table
+            # [rows] of the training part
+        types
+            The features that enter, in order, and their published types.
+        instants
+            # [rows], the instants that the rows answer for
+        vocabulary
+            How many of the most frequent values of a text are kept.
+        clip
+            Largest distance from the mean that is passed on, in deviations.
+        """
+        codes = []
+        for name, published in types.items():
+            kind = KINDS[published]
+            if any(word in name for word in _PLAIN):
+                kind = {"number": "plain", "numbers": "plains"}.get(kind, kind)
+            column = table[name].combine_chunks()
+            words: tuple[str, ...] = ()
+            if kind == "text":
+                words = frequent(column, vocabulary)
+                width = len(words)
+                mean, scale = np.zeros(width), np.ones(width)
+            else:
+                width = _width(column) if kind in ("numbers", "plains") else 1
+                values, known = _values(column, kind, width, instants)
+                mean, scale = moments(values[known], kind, width)
+            codes.append(
+                FeatureCode(
+                    name=name,
+                    kind=kind,
+                    width=width,
+                    mean=tuple(mean.tolist()),
+                    scale=tuple(scale.tolist()),
+                    indicator=column.null_count > 0 and column.null_count < len(column),
+                    vocabulary=words,
+                )
+            )
+        return cls(codes, clip)
+
+    def transform(self, table: pa.Table, instants: Instants) -> NDArray[np.float32]:
+        """Encode rows; the columns are :attr:`columns`.
+
+        Returns
+        -------
+        matrix
+            # [rows, columns], float32, without nulls
+        """
+        matrix = np.zeros((table.num_rows, len(self.columns)), dtype=np.float32)
+        place = 0
+        for code in self.codes:
+            column = table[code.name].combine_chunks()
+            end = place + code.width
+            if code.kind == "text":
+                index = pc.fill_null(lookup(column, code.vocabulary), -1).to_numpy()
+                rows = np.flatnonzero(index >= 0)
+                matrix[rows, place + index[rows]] = 1.0
+            else:
+                values, known = _values(column, code.kind, code.width, instants)
+                scaled = (values - np.array(code.mean)) * np.array(code.scale)
+                scaled[~known] = 0.0
+                matrix[:, place:end] = np.clip(scaled, -self.clip, self.clip)
+            if code.indicator:
+                matrix[:, end] = pc.is_null(column).to_numpy(zero_copy_only=False)
+            place = end + code.indicator
+        matrix[:, place:] = calendar(instants)
+        return matrix
+
+    def to_json(self) -> dict[str, Any]:
+        """The fitted state as plain values."""
+        return {"clip": self.clip, "codes": [dict(vars(code)) for code in self.codes]}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> FeatureEncoder:
+        """The encoder that :meth:`to_json` described."""
+
+        def whole(code: dict[str, Any]) -> FeatureCode:
+            lists = {key: tuple(code[key]) for key in ("mean", "scale", "vocabulary")}
+            return FeatureCode(**{**code, **lists})
+
+        codes = [whole(code) for code in content["codes"]]
+        return cls(codes, content["clip"])
+
+
+def lookup(column: pa.Array, words: tuple[str, ...]) -> pa.Array:
+    """Place of each text in the vocabulary, from 0; null for null and unknown."""
+    return pc.index_in(column, value_set=pa.array(words, pa.string()), skip_nulls=True)
+
+
+def frequent(column: pa.Array, keep: int, rarest: int = _RAREST) -> tuple[str, ...]:
+    """The most frequent texts; equal counts go by the text, so that the rows' order is nothing."""
+    counts = Counter(
+        {pair["values"]: pair["counts"] for pair in column.drop_null().value_counts().to_pylist()}
+    )
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return tuple(word for word, count in ranked[:keep] if count >= rarest)
+
+
+def _width(column: pa.Array) -> int:
+    return int(pc.max(pc.list_value_length(column)).as_py() or 0)
+
+
+def _values(
+    column: pa.Array, kind: str, width: int, instants: Instants
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The feature before standardising, # [rows, width], and which rows are known, # [rows]."""
+    known = ~pc.is_null(column).to_numpy(zero_copy_only=False)
+    values = np.zeros((len(column), width), dtype=np.float64)
+    if kind in ("numbers", "plains"):
+        flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
+        values[known] = flat.astype(np.float64).reshape(-1, width)
+    elif kind == "elapsed":
+        since = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+        elapsed = (instants - since.astype("datetime64[us]")) / np.timedelta64(1, "ms")
+        values[known, 0] = np.maximum(elapsed[known], 0.0)
+    else:
+        numbers = pc.fill_null(column.cast(pa.float64()), 0.0)
+        values[:, 0] = numbers.to_numpy(zero_copy_only=False)
+    if kind in ("number", "numbers", "elapsed"):
+        values = signed_log1p(values)
+    # NaN is a value of the store, but no number to learn from: it is read as unknown.
+    known &= np.isfinite(values).all(axis=1)
+    return values, known
+
+
+def moments(
+    values: NDArray[np.float64], kind: str, width: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and one over deviation of each column; what stays as it is has 0 and 1."""
+    if len(values) == 0:
+        return np.zeros(width), np.zeros(width)
+    deviation = values.std(axis=0)
+    varies = deviation > 1e-9
+    if kind in ("plains", "flag"):
+        return np.zeros(width), varies.astype(np.float64)
+    scale = np.divide(1.0, deviation, out=np.zeros(width), where=varies)
+    return values.mean(axis=0), scale

@@ -1,0 +1,59 @@
+"""Markov chain of order 1: the population's transitions, read from the transition features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.examples import Examples
+from trainer.models.base import Training, read_json, smoothed, write_json
+
+
+class Markov:
+    """The next state given the current one, and nothing else.
+
+    The counts are the sum over users of ``transition_counts_all`` in force at ``train_end``, so the
+    baseline learns from the same feature that the store serves.
+
+    Examples
+    --------
+    >>> chain = Markov(np.array([[6, 2, 2], [3, 5, 2], [1, 1, 0]]))
+    >>> chain.matrix.shape
+    (3, 3)
+    """
+
+    name = "markov_1"
+    FILE = "markov_1.json"
+
+    def __init__(self, counts: NDArray | None = None, prior: float = 1.0) -> None:
+        self.counts = np.zeros((0, 0), dtype=np.int64) if counts is None else np.asarray(counts)
+        self.prior = prior
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Probability of each next state (columns) from each state (rows); # [states, states]."""
+        return smoothed(self.counts, self.prior)
+
+    def fit(self, training: Training) -> None:
+        """Take the population's counts."""
+        self.counts = training.transition_counts
+
+    def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
+        """The row of each user's current state; without history, all rows together."""
+        unknown = smoothed(self.counts.sum(axis=0), self.prior)
+        rows = np.vstack([self.matrix, unknown])
+        return rows[examples.states]  # -1, no history, is the last row
+
+    def save(self, folder: Path) -> None:
+        """Write ``markov_1.json``."""
+        content = {"prior": self.prior, "counts": self.counts.tolist()}
+        write_json(folder / self.FILE, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read ``markov_1.json``."""
+        content = read_json(folder / cls.FILE)
+        return cls(np.array(content["counts"]), content["prior"])

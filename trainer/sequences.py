@@ -1,0 +1,124 @@
+"""Flat event sequences: one array per column, all users one after the other, with offsets.
+
+Flat arrays cut by offsets are several times faster than list columns, and a prediction's
+sequence is a slice of them wherever it comes from: the published events or ``user_sequence``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trainer.columns import Columns as C
+from trainer.instants import Instants
+
+MISSING = -1
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Events of many users in total order.
+
+    Attributes
+    ----------
+    users
+        # [users], ascending where read from the log
+    offsets
+        # [users + 1]; the events of user ``u`` are ``offsets[u]:offsets[u + 1]``
+    actions, categories
+        # [events], text; null where unknown
+    gaps_ms
+        # [events], since the user's previous event; -1 for the first
+    durations_ms
+        # [events], -1 where unknown
+    hours
+        # [events], UTC hour of the day
+    instants
+        # [events], or ``None`` for sequences of the online store, which nobody splits by time
+    """
+
+    users: NDArray
+    offsets: NDArray[np.int64]
+    actions: pa.Array
+    categories: pa.Array
+    gaps_ms: NDArray[np.int64]
+    durations_ms: NDArray[np.int64]
+    hours: NDArray[np.int64]
+    instants: Instants | None = None
+
+    def __len__(self) -> int:
+        return len(self.gaps_ms)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """Index of the user of each event; # [events]."""
+        return np.repeat(np.arange(len(self.users)), np.diff(self.offsets))
+
+    def digest(self) -> str:
+        """SHA-256 of every value in total order: the same for the same log in any row order."""
+        content = hashlib.sha256()
+        texts = (self.users.tolist(), self.actions.to_pylist(), self.categories.to_pylist())
+        for values in texts:
+            content.update(json.dumps(values).encode())
+        for numbers in (self.offsets, self.gaps_ms, self.durations_ms, self.hours, self.instants):
+            if numbers is not None:
+                content.update(np.ascontiguousarray(numbers).tobytes())
+        return content.hexdigest()
+
+    @classmethod
+    def from_events(cls, events: pa.Table) -> Sequences:
+        """Read the published ``labels/events.parquet``, in any row order."""
+        events = events.sort_by([(C.USER, "ascending"), (C.POSITION, "ascending")])
+        owners = events[C.USER].combine_chunks().dictionary_encode()
+        codes = owners.indices.to_numpy()
+        users = np.array(owners.dictionary.to_pylist(), dtype=object)
+        counts = np.bincount(codes, minlength=len(users)) if len(users) else np.zeros(0, np.int64)
+        return cls(
+            users=users,
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            actions=events[C.ACTION].combine_chunks(),
+            categories=events[C.CATEGORY].combine_chunks(),
+            gaps_ms=_integers(events[C.GAP]),
+            durations_ms=_integers(events[C.DURATION]),
+            hours=_integers(events[C.HOUR]),
+            instants=events[C.INSTANT].to_numpy().astype("datetime64[us]"),
+        )
+
+    @classmethod
+    def from_arrays(cls, users: NDArray, rows: pa.Table) -> Sequences:
+        """Read rows of ``user_sequence``, one a user; a null row is an empty sequence.
+
+        Parameters
+        ----------
+        users
+            # [users]
+        rows
+            # [users] rows with the arrays of ``user_sequence``
+        """
+
+        def flat(name: str) -> pa.Array:
+            return rows[name].combine_chunks().flatten()
+
+        lengths = pc.fill_null(pc.list_value_length(rows[C.SEQUENCE_ACTIONS]), 0).to_numpy()
+        categories = flat(C.SEQUENCE_CATEGORIES)
+        unknown = pc.equal(categories, "")
+        return cls(
+            users=users,
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            actions=flat(C.SEQUENCE_ACTIONS),
+            categories=pc.if_else(unknown, pa.scalar(None, pa.string()), categories),
+            gaps_ms=_integers(flat(C.SEQUENCE_GAPS)),
+            durations_ms=_integers(flat(C.SEQUENCE_DURATIONS)),
+            hours=_integers(flat(C.SEQUENCE_HOURS)),
+        )
+
+
+def _integers(values: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    filled = pc.fill_null(values.cast(pa.int64()), MISSING)
+    return np.asarray(filled.to_numpy(), dtype=np.int64)

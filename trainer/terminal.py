@@ -1,0 +1,117 @@
+"""What the commands print: steps with their seconds, tables, predictions."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from trainer.evaluation import SampleRow
+    from trainer.prediction import Prediction
+
+console = Console(highlight=False, soft_wrap=True)
+_SHOWN = (("accuracy", 3), ("log_loss", 3), ("macro_recall", 3), ("top_3", 3), ("ece", 3))
+_HEADS = {"macro_recall": "recall (macro)", "log_loss": "log-loss", "top_3": "top-3", "ece": "ECE"}
+
+
+def say(line: str) -> None:
+    """Print one line as it is; names in brackets are no markup."""
+    console.print(line, markup=False)
+
+
+def detail(line: str) -> None:
+    """Print one line of progress inside a step."""
+    console.print(f"    {line}", markup=False, style="dim")
+
+
+@contextlib.contextmanager
+def step(number: int, steps: int, what: str) -> Iterator[None]:
+    """Announce a long step, and say how long it took."""
+    console.print(f"[{number}/{steps}] {what}", markup=False, style="bold")
+    begun = time.perf_counter()
+    yield
+    console.print(f"      {time.perf_counter() - begun:.1f} s", markup=False, style="dim")
+
+
+def metrics_table(metrics: dict[str, Any], task: str, title: str, short: bool = False) -> Table:
+    """Models down, metrics across.
+
+    Parameters
+    ----------
+    metrics
+        ``{model: {task: {metric: value}}}``
+    task
+        Which task of them.
+    title
+        Above the table.
+    short
+        Only accuracy, log-loss and recall.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    shown = _SHOWN[:3] if short else _SHOWN
+    for name, _ in shown:
+        table.add_column(_HEADS.get(name, name), justify="right")
+    for model, tasks in metrics.items():
+        values = tasks.get(task)
+        if values is None:
+            continue
+        cells = [
+            "-" if values.get(name) is None else f"{values[name]:.{digits}f}"
+            for name, digits in shown
+        ]
+        table.add_row(model, *cells)
+    return table
+
+
+def slices_table(metrics: dict[str, Any], task: str) -> Table:
+    """Log-loss of each model on each slice of the test part, with its rows."""
+    models = list(metrics)
+    table = Table(title="log-loss by slice", title_justify="left")
+    table.add_column("slice")
+    table.add_column("rows", justify="right")
+    for model in models:
+        table.add_column(model, justify="right")
+    for name in metrics[models[-1]]:
+        if not name.startswith(f"{task}."):
+            continue
+        rows = metrics[models[-1]][name]["rows"]
+        cells = [f"{metrics[model][name]['log_loss']:.3f}" for model in models]
+        table.add_row(name.removeprefix(f"{task}.").replace("_", " "), f"{rows:,.0f}", *cells)
+    return table
+
+
+def sample_table(rows: Sequence[SampleRow]) -> Table:
+    """Predicted beside actual, by name."""
+    table = Table(title="a sample of the test part", title_justify="left")
+    for name in ("user", "instant", "state", "predicted", "actual", ""):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(
+            row.user,
+            row.instant,
+            row.state,
+            f"{row.predicted} {row.predicted_probability:.2f}",
+            f"{row.actual} {row.actual_probability:.2f}",
+            "✓" if row.predicted == row.actual else "",
+        )
+    return table
+
+
+def prediction_table(prediction: Prediction) -> Table:
+    """The distribution of one user's next action, by name."""
+    state = "unknown to the store: the prior" if prediction.cold else f"now in {prediction.state}"
+    table = Table(
+        title=f"user {prediction.user_id} at {prediction.at} ({state})", title_justify="left"
+    )
+    table.add_column("next action")
+    table.add_column("probability", justify="right")
+    table.add_column("")
+    for name, value in prediction.next_action.items():
+        table.add_row(name, f"{value:.3f}", "█" * round(24 * value))
+    return table
