@@ -66,6 +66,8 @@ def metrics_table(metrics: dict[str, Any], task: str, title: str, short: bool = 
             for name, digits in shown
         ]
         table.add_row(model, *cells)
+    if not table.row_count:
+        table.caption = "no instant after valid_end has a label yet, so there is nothing to score"
     return table
 
 

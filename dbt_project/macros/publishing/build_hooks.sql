@@ -14,6 +14,8 @@
     {%- set home = home() -%}
     {%- if flags.WHICH in ['build', 'run'] -%}
       {%- do run_query('select scalespace_discard_staged(' ~ text(home) ~ ')') -%}
+      {#- Renders what base_events will run, which holds the dataset file against the log: one line now, not a page of skips. -#}
+      {%- if 'model.scalespace.base_events' in selected_resources -%}{%- do raw_events() -%}{%- endif -%}
     {%- endif -%}
   {%- endif -%}
 {% endmacro %}
