@@ -245,7 +245,9 @@ def _values(
         values[known] = flat.astype(np.float64).reshape(-1, width)
     elif kind == "elapsed":
         since = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
-        elapsed = (instants - since.astype("datetime64[us]")) / np.timedelta64(1, "ms")
+        # An online store keeps whole seconds: measured finer offline, one instant would have two
+        # values. To seconds is down, as Feast does it.
+        elapsed = (instants - since.astype("datetime64[s]")) / np.timedelta64(1, "ms")
         values[known, 0] = np.maximum(elapsed[known], 0.0)
     else:
         numbers = pc.fill_null(column.cast(pa.float64()), 0.0)

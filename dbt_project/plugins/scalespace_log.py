@@ -25,6 +25,12 @@ def problem_with(path: str) -> str:
         return f"{path}: no such file: set events_path in the dataset file, or put the log there"
     if not any(os.path.getsize(file) for file in files):
         return f"{path}: the file is empty, it has not even a header: export the log again"
+    if path.lower().endswith((".parquet", ".pq")):
+        try:
+            with duckdb.connect() as connection:
+                connection.execute("describe from read_parquet(?, union_by_name = true)", [path])
+        except duckdb.Error as error:
+            return unreadable(path, str(error))
     return ""
 
 

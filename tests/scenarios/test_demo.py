@@ -115,6 +115,30 @@ def test_predict_reads_the_same_online_and_offline(demo: Demo, predictor: Any) -
         assert a.next_action == pytest.approx(b.next_action, abs=1e-6)
 
 
+def test_a_second_after_the_event_is_the_same_online_and_offline(
+    demo: Demo, predictor: Any
+) -> None:
+    """Half the users have milliseconds, and an online store has whole seconds."""
+    from feature_repo.sync import online_now, sync
+
+    events = duckdb.sql(f"""
+        select user_id, event_timestamp from '{demo.home}/labels/events.parquet'
+        where event_timestamp > timestamp '2024-04-20'
+            and extract('ms' from event_timestamp) % 1000 > 500
+        order by event_timestamp limit 3
+    """).fetchall()
+    end = online_now(demo.home)
+    try:
+        for user, at in events:
+            sync(demo.home, at)
+            (online,) = predictor.now([user])
+            (offline,) = predictor.at([user], np.datetime64(at, "us"))
+            assert online.next_action == pytest.approx(offline.next_action, abs=1e-6)
+    finally:
+        sync(demo.home, end)
+    assert len(events) == 3
+
+
 def test_who_has_left_starts_a_session_as_planted(predictor: Any) -> None:
     """At the log's end most have left; sessions start with browse .45 and search .55."""
     answers = predictor.now([f"u{number:03d}" for number in range(1, 426)])
