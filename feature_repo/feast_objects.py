@@ -19,7 +19,8 @@ def build(home: Path) -> list["Entity | FeatureView | FeatureService"]:
     """Return the Feast objects of the build in `home`.
 
     One entity per join key; one feature view per published model; the feature services
-    ``all_features``, ``family_<family>`` and ``scale_<scale>``. A view has no TTL: its latest row
+    ``<entity>_features``, ``<entity>_scale_<scale>`` and ``family_<family>``, each of one entity,
+    so that a frame of users can ask for it whole. A view has no TTL: its latest row
     at or before an instant is the value at that instant, however old.
 
     Raises
@@ -96,11 +97,11 @@ def _services(
 
     members = defaultdict(list)
     for view in views:
-        members["all_features"].append(view.name)
+        members[f"{view.entity}_features"].append(view.name)
         if view.family is not None:
             members[f"family_{view.family}"].append(view.name)
         if view.scale is not None:
-            members[f"scale_{view.scale}"].append(view.name)
+            members[f"{view.entity}_scale_{view.scale}"].append(view.name)
     return [
         FeatureService(name=name, features=[feature_views[view] for view in members[name]])
         for name in sorted(members)

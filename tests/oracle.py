@@ -1,15 +1,15 @@
-"""The naive truth: every feature and label, recomputed from the events for each (user, instant).
+"""The naive truth: every feature and label, recomputed from the events for each (entity, instant).
 
 Nothing here is clever, because this is what the SQL is compared with. Every value starts again from
-the whole list of the user's events, so a mistake cannot hide in shared running totals. Instants are
-integer microseconds since the epoch (UTC), and integers stay integers: a division or a square root
-is the last step of a value.
+the whole list of events, so a mistake cannot hide in shared running totals. Instants are integer
+microseconds since the epoch (UTC), and integers stay integers: a division or a square root is the
+last step of a value.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -35,6 +35,8 @@ DEFAULT_SCALES: dict[str, int | None] = {
 LAST_GAPS = (1, 3, 5, 7)
 REPEAT_EVENTS = 7
 SEQUENCE_EVENTS = 50
+DAYPARTS = (range(0, 6), range(6, 12), range(12, 18), range(18, 24))
+SATURDAY, SUNDAY = 5, 6
 FIRST_LANDMARK = 2 * HOUR
 LANDMARK_GROWTH = 4
 
@@ -267,10 +269,11 @@ def _tie(event: Event, column: str) -> Any:
 
 
 class Oracle:
-    """Every published value, for any user and instant.
+    """Every published value, for any user, item or state and any instant.
 
     A method that takes ``(user, t)`` returns a dict with exactly the published columns of its view
     (without ``user_id`` and ``event_timestamp``), or None where the user has no event at or
+    before t; likewise for an item in the hours, and for a state in the days, that closed at or
     before t. Timestamps are microseconds and None is null.
 
     Parameters
@@ -284,7 +287,9 @@ class Oracle:
     def __init__(self, events: Iterable[Event], config: OracleConfig) -> None:
         self.config = config
         every = list(events)
+        self.log_start = min((event.ts for event in every), default=None)
         self.log_end = max((event.ts for event in every), default=None)
+        self.every = every
         self.events_of: dict[str, list[Event]] = {
             user: in_total_order((e for e in every if e.user_id == user), config.tie_order)
             for user in sorted({event.user_id for event in every})
@@ -294,6 +299,11 @@ class Oracle:
     def users(self) -> list[str]:
         """Every user with an accepted event, sorted."""
         return list(self.events_of)
+
+    @property
+    def items(self) -> list[str]:
+        """Every known item of an accepted event, sorted."""
+        return sorted({event.item for event in self.every if event.item is not None})
 
     # Features
 
@@ -333,7 +343,8 @@ class Oracle:
         row["distinct_categories"] = len({e.category for e in inside if e.category is not None})
         row["active_days"] = len({event.ts // DAY for event in inside})
         row["category_change_count"] = sum(
-            _in_window(event.ts, t, width) for event in _category_changes(history)
+            _in_window(event.ts, t, width)
+            for event in _changes(history, lambda event: event.category)
         )
         row["session_count"] = sum(
             _in_window(session[0].ts, t, width) for session in self._sessions(history)
@@ -347,30 +358,85 @@ class Oracle:
             return None
         width = self.config.scales[scale]
         names = self.config.states
-        prior = self.config.transition_prior
 
-        states = self._states(history, t)
         counts = {(a, b): 0 for a in names for b in names}
-        for (a, a_ts), (b, b_ts) in zip(states, states[1:], strict=False):
-            if a_ts == b_ts and not self.config.count_simultaneous:
-                continue
-            if _in_window(b_ts, t, width):
+        for a, b, ts in self._transitions(history, t):
+            if _in_window(ts, t, width):
                 counts[a, b] += 1
 
-        current = states[-1][0]
-        current_row = [counts[current, b] for b in names]
-        probabilities = None
+        current = self._states(history, t)[-1][0]
+        probabilities = self._smoothed([counts[current, b] for b in names])
         entropy = None
-        if sum(current_row) + prior > 0:
-            probabilities = [
-                (count + prior / len(names)) / (sum(current_row) + prior) for count in current_row
-            ]
+        if probabilities is not None:
             entropy = -sum(p * math.log(p) for p in probabilities if p > 0)
         return {
             f"transition_counts_{scale}": [counts[a, b] for a in names for b in names],
             f"transition_total_{scale}": sum(counts.values()),
             f"next_probabilities_{scale}": probabilities,
             f"transition_entropy_{scale}": entropy,
+        }
+
+    def rhythm(self, user: str, t: int, scale: str) -> Row | None:
+        """`user_rhythm_<scale>` at t."""
+        history = self._history(user, t)
+        if not history:
+            return None
+        width = self.config.scales[scale]
+        inside = [event for event in history if _in_window(event.ts, t, width)]
+        hours = [_hour(event.ts) for event in inside]
+        weekdays = [_weekday(event.ts) for event in inside]
+
+        row: Row = {
+            "hour_histogram": [hours.count(hour) for hour in range(24)],
+            "weekday_histogram": [weekdays.count(weekday) for weekday in range(7)],
+            "daypart_shares": [
+                sum(hour in part for hour in hours) / len(inside) if inside else 0.0
+                for part in DAYPARTS
+            ],
+            "weekend_share": (
+                (weekdays.count(SATURDAY) + weekdays.count(SUNDAY)) / len(inside)
+                if inside
+                else None
+            ),
+            "distinct_locations": len({e.location for e in inside if e.location is not None}),
+            "location_change_count": sum(
+                _in_window(event.ts, t, width)
+                for event in _changes(history, lambda event: event.location)
+            ),
+        }
+        return {f"{name}_{scale}": value for name, value in row.items()}
+
+    def item(self, item: str, t: int, scale: str) -> Row | None:
+        """`item_activity_<scale>` at t: the hours that had closed by then."""
+        closed = t // HOUR * HOUR
+        history = [event for event in self.every if event.item == item and event.ts < closed]
+        if not history:
+            return None
+        width = self.config.scales[scale]
+        inside = [event for event in history if width is None or event.ts >= closed - width]
+        row: Row = {"event_count": len(inside)}
+        for action in self.config.actions:
+            row[f"{action}_count"] = sum(event.action == action for event in inside)
+        row["distinct_users"] = len({event.user_id for event in inside})
+        return {f"item_{name}_{scale}": value for name, value in row.items()}
+
+    def population(self, state: str, t: int, scale: str) -> Row | None:
+        """`action_transitions_<scale>` at t: the days that had closed by then."""
+        closed = t // DAY * DAY
+        if self.log_start is None or self.log_start >= closed:
+            return None
+        width = self.config.scales[scale]
+        last = closed - 1  # the last microsecond that had closed
+        counts = dict.fromkeys(self.config.states, 0)
+        for user in self.users:
+            for a, b, ts in self._transitions(self._history(user, last), last):
+                if a == state and (width is None or ts >= closed - width):
+                    counts[b] += 1
+        row = list(counts.values())
+        return {
+            f"population_transition_counts_{scale}": row,
+            f"population_transition_total_{scale}": sum(row),
+            f"population_probabilities_{scale}": self._smoothed(row),
         }
 
     def recency(self, user: str, t: int) -> Row | None:
@@ -504,30 +570,34 @@ class Oracle:
 
     # Grain
 
-    def change_instants(self, view: str, scale: str | None, user: str) -> list[int]:
-        """All instants at which a view must have a row for a user, sorted.
+    def change_instants(self, view: str, scale: str | None, entity: str) -> list[int]:
+        """All instants at which a view must have a row for an entity, sorted.
 
         Parameters
         ----------
         view
-            ``user_activity``, ``user_transitions``, ``user_recency``, ``user_session`` or
-            ``user_sequence``.
+            ``user_activity``, ``user_transitions``, ``user_rhythm``, ``user_recency``,
+            ``user_session``, ``user_sequence``, ``item_activity`` or ``action_transitions``.
         scale
             Name of the scale; None for a view without one.
-        user
-            The user.
+        entity
+            The user, the item or the state.
         """
-        events = self.events_of.get(user, [])
+        events = self.events_of.get(entity, [])
         instants = set(_instants(events))
         closes = {self._close(session) for session in self._sessions(events)}
         if view in ("user_recency", "user_sequence"):
             return sorted(instants)
         if view == "user_session":
             return sorted(instants | closes)
-        if view == "user_activity":
+        if view in ("user_activity", "user_rhythm"):
             entries = instants
         elif view == "user_transitions":
             entries = instants | closes
+        elif view == "item_activity":
+            entries = {_end_of(HOUR, event.ts) for event in self.every if event.item == entity}
+        elif view == "action_transitions":
+            entries = self._days_of(entity)
         else:
             raise ValueError(f"unknown view: {view}")
         if scale is None:
@@ -535,6 +605,16 @@ class Oracle:
         width = self.config.scales[scale]
         expiries = set() if width is None else {instant + width for instant in entries}
         return sorted(entries | expiries)
+
+    def _days_of(self, state: str) -> set[int]:
+        """Ends of the log's first day and of every day on which somebody left the state."""
+        if self.log_start is None or state not in self.config.states:
+            return set()
+        days = {_end_of(DAY, self.log_start)}
+        for events in self.events_of.values():
+            everything = self._transitions(events, self._close(events))
+            days |= {_end_of(DAY, ts) for a, _, ts in everything if a == state}
+        return days
 
     # Parts
 
@@ -560,6 +640,21 @@ class Oracle:
             if self._close(session) <= t:
                 states.append((LEAVE, self._close(session)))
         return states
+
+    def _transitions(self, history: list[Event], t: int) -> list[tuple[str, str, int]]:
+        """Each counted pair of states and the instant of the second."""
+        states = self._states(history, t)
+        return [
+            (a, b, b_ts)
+            for (a, a_ts), (b, b_ts) in zip(states, states[1:], strict=False)
+            if a_ts < b_ts or self.config.count_simultaneous
+        ]
+
+    def _smoothed(self, counts: list[int]) -> list[float] | None:
+        prior = self.config.transition_prior
+        if sum(counts) + prior == 0:
+            return None
+        return [(count + prior / len(counts)) / (sum(counts) + prior) for count in counts]
 
     def _role(self, event: Event) -> str | None:
         return self.config.action_roles.get(event.action)
@@ -615,15 +710,16 @@ def _event_gaps(events: list[Event]) -> list[int | None]:
     return gaps
 
 
-def _category_changes(history: list[Event]) -> list[Event]:
+def _changes(history: list[Event], kind: Callable[[Event], str | None]) -> list[Event]:
+    """Return the events whose known kind differs from the last known one."""
     changes = []
     last_known = None
     for event in history:
-        if event.category is None:
+        if kind(event) is None:
             continue
-        if last_known is not None and event.category != last_known:
+        if last_known is not None and kind(event) != last_known:
             changes.append(event)
-        last_known = event.category
+        last_known = kind(event)
     return changes
 
 
@@ -649,6 +745,16 @@ def _deviation(values: Sequence[int]) -> float | None:
 
 def _hour(ts: int) -> int:
     return ts % DAY // HOUR
+
+
+def _weekday(ts: int) -> int:
+    """Weekday in UTC, Monday 0."""
+    return (datetime(1970, 1, 1) + timedelta(microseconds=ts)).weekday()
+
+
+def _end_of(period: int, ts: int) -> int:
+    """End of the hour or day that holds ts; the start belongs to it and the end does not."""
+    return (ts // period + 1) * period
 
 
 # Comparing ----------------------------------------------------------------------------------------

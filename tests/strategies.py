@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -355,6 +355,47 @@ def probe_instants(
             else:
                 instant = rng.randint(own[0] - DAY, own[-1] + 500 * DAY)
             probes.add((user, instant))
+    return sorted(probes)
+
+
+def probe_period_ends(
+    instants: Mapping[str, Sequence[int]],
+    period: int,
+    config: OracleConfig,
+    rng: random.Random,
+    per_key: int = 20,
+) -> list[tuple[str, int]]:
+    """Choose ``(key, instant)`` pairs at which a wrong value of closed hours or days would show.
+
+    Half of them are at the end of a period with an event, or a scale after it, or 1 µs beside it;
+    the others at an event, or anywhere from a day before the first to long after the last.
+
+    Parameters
+    ----------
+    instants
+        The instants of each key's events.
+    period
+        The hour or the day, in microseconds.
+    config
+        The dataset.
+    rng
+        The source of every choice.
+    per_key
+        How many for each key, before repeats are dropped.
+    """
+    widths = [width for width in config.scales.values() if width is not None]
+    probes = set()
+    for key, own in sorted(instants.items()):
+        for _ in range(per_key if own else 0):
+            kind = rng.random()
+            if kind < 0.5:
+                end = (rng.choice(own) // period + 1) * period
+                instant = end + rng.choice([0, 0, *widths]) + rng.choice([-1, 0, 1])
+            elif kind < 0.75:
+                instant = rng.choice(own) + rng.choice([-1, 0, 1])
+            else:
+                instant = rng.randint(min(own) - DAY, max(own) + 500 * DAY)
+            probes.add((key, instant))
     return sorted(probes)
 
 

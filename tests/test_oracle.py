@@ -29,7 +29,7 @@ from oracle import (
     in_total_order,
     micros,
 )
-from strategies import logs, probe_instants, random_log, write_log
+from strategies import logs, probe_instants, probe_period_ends, random_log, write_log
 
 SECOND = 1_000_000
 T0 = 1_704_067_200 * SECOND  # Monday 2024-01-01 00:00:00 UTC
@@ -202,6 +202,136 @@ def test_transitions_by_hand(shop: Oracle) -> None:
     assert row is not None and row["transition_total_1h"] == 2
     assert row["next_probabilities_1h"] == pytest.approx([0.2] * 5)
     assert row["transition_entropy_1h"] == pytest.approx(math.log(5))
+
+
+def test_rhythm_by_hand() -> None:
+    friday, saturday = T0 + 4 * DAY + 23 * HOUR + 30 * MINUTE, T0 + 5 * DAY
+    oracle = Oracle(
+        [
+            event(1, friday, location="north"),
+            event(2, saturday, location="south"),
+            event(3, saturday),
+            event(4, saturday + 1, location="south"),
+            event(5, friday + 7 * DAY),
+        ],
+        SHOP,
+    )
+
+    def histogram(length: int, **counts: int) -> list[int]:
+        return [counts.get(f"at_{place}", 0) for place in range(length)]
+
+    # Seven days after the first Friday's event it leaves and the second one's comes. Both are the
+    # only ones at 23 h; north has left, and the last event's place is unknown.
+    assert oracle.rhythm("u", friday + 7 * DAY, "7d") == {
+        "hour_histogram_7d": histogram(24, at_0=3, at_23=1),
+        "weekday_histogram_7d": [0, 0, 0, 0, 1, 3, 0],
+        "daypart_shares_7d": [0.75, 0.0, 0.0, 0.25],
+        "weekend_share_7d": 0.75,
+        "distinct_locations_7d": 1,
+        "location_change_count_7d": 1,
+    }
+    row = oracle.rhythm("u", friday + 7 * DAY - 1, "7d")
+    assert row is not None and row["distinct_locations_7d"] == 2
+    # The midnight belongs to the Saturday, the microsecond before it to the Friday.
+    oracle = Oracle([event(1, saturday - 1), event(2, saturday + 2 * DAY - 1)], SHOP)
+    row = oracle.rhythm("u", saturday + 3 * DAY, "all")
+    assert row is not None and row["weekday_histogram_all"] == [0, 0, 0, 0, 1, 0, 1]
+    assert row["hour_histogram_all"] == histogram(24, at_23=2)
+    assert row["weekend_share_all"] == 0.5
+    # Over no events there is no share: null, but no null in an array.
+    row = oracle.rhythm("u", saturday + 10 * DAY, "7d")
+    assert row is not None and row["daypart_shares_7d"] == [0.0, 0.0, 0.0, 0.0]
+    assert row["weekend_share_7d"] is None and sum(row["hour_histogram_7d"]) == 0
+
+
+def test_dayparts_start_on_their_hour() -> None:
+    starts = [event(hour, T0 + hour * HOUR) for hour in (0, 6, 12, 13, 18)]
+    ends = [event(100 + hour, T0 + hour * HOUR - 1) for hour in (6, 12, 24)]
+    row = Oracle([*starts, *ends], SHOP).rhythm("u", T0 + DAY, "all")
+    assert row is not None and row["daypart_shares_all"] == [2 / 8, 2 / 8, 2 / 8, 2 / 8]
+
+
+def test_location_changes_skip_the_unknown() -> None:
+    places = ["north", None, "north", None, "south", "north"]
+    oracle = Oracle([event(n, T0 + n, location=p) for n, p in enumerate(places)], SHOP)
+    row = oracle.rhythm("u", T0 + HOUR, "all")
+    assert row is not None and row["location_change_count_all"] == 2
+    assert row["distinct_locations_all"] == 2
+
+
+def test_item_by_hand() -> None:
+    ten = T0 + 10 * HOUR
+    oracle = Oracle(
+        [
+            event(1, ten - 45 * MINUTE, item="a"),
+            event(2, ten - 1, "cart", item="a", user="v"),
+            event(3, ten, item="a"),
+            event(4, ten + MINUTE, item="b"),
+            event(5, ten + MINUTE),
+        ],
+        SHOP,
+    )
+    assert oracle.items == ["a", "b"]
+    # What happened at 9:15 is known of the item at 10:00, when the hour has closed.
+    assert oracle.item("a", ten - 1, "1h") is None
+    first = {
+        "item_event_count_1h": 2,
+        "item_browse_count_1h": 1,
+        "item_search_count_1h": 0,
+        "item_cart_count_1h": 1,
+        "item_purchase_count_1h": 0,
+        "item_distinct_users_1h": 2,
+    }
+    assert oracle.item("a", ten, "1h") == oracle.item("a", ten + HOUR - 1, "1h") == first
+    # The event at 10:00:00 belongs to the hour that begins then. An hour later the first are out.
+    row = oracle.item("a", ten + HOUR, "1h")
+    assert row is not None and row["item_event_count_1h"] == row["item_distinct_users_1h"] == 1
+    row = oracle.item("a", ten + HOUR, "1d")
+    assert row is not None and row["item_event_count_1d"] == 3
+    assert row["item_distinct_users_1d"] == 2
+    # The 24 closed hours before the next day's 10:00 do not hold the hour from 9 to 10; all do.
+    counts = [
+        (oracle.item("a", ten + DAY + late, "1d") or {})["item_event_count_1d"]
+        for late in (-1, 0, HOUR - 1, HOUR)
+    ]
+    assert counts == [3, 1, 1, 0]
+    assert (oracle.item("a", ten + DAY, "all") or {})["item_event_count_all"] == 3
+    # No event says of item b what happened at an unknown item.
+    assert (oracle.item("b", ten + HOUR, "all") or {})["item_event_count_all"] == 1
+
+
+def test_population_by_hand() -> None:
+    midnight = T0 + DAY
+    oracle = Oracle(
+        [
+            event(1, T0 + HOUR, "a"),
+            event(2, T0 + HOUR + 1, "b"),
+            event(3, midnight - 1, "a"),
+            event(4, midnight, "b"),
+            event(5, midnight - HOUR, "b", user="v"),
+        ],
+        OracleConfig(actions=["a", "b"]),
+    )
+    # The first day of u holds a-b, b-leave (at 1:30), leave-a; that of v b-leave (at 23:30). The b
+    # at midnight is of the second day. Nothing is known before the first day has closed.
+    assert oracle.population("a", midnight - 1, "1d") is None
+    assert oracle.population("b", midnight, "1d") == {
+        "population_transition_counts_1d": [0, 0, 2],
+        "population_transition_total_1d": 2,
+        "population_probabilities_1d": pytest.approx([1 / 9, 1 / 9, 7 / 9]),
+    }
+    row = oracle.population("leave", 2 * DAY + T0 - 1, "all")
+    assert row is not None and row["population_transition_counts_all"] == [1, 0, 0]
+    # The second day holds a-b at its start and b-leave at 0:30; its 1d has no other.
+    rows = [oracle.population(state, midnight + DAY, "1d") or {} for state in ("a", "b", "leave")]
+    assert [row["population_transition_counts_1d"] for row in rows] == [
+        [0, 1, 0],
+        [0, 0, 1],
+        [0, 0, 0],
+    ]
+    assert rows[2]["population_probabilities_1d"] == pytest.approx([1 / 3] * 3)
+    row = oracle.population("b", midnight + DAY, "7d")
+    assert row is not None and row["population_transition_counts_7d"] == [0, 0, 3]
 
 
 def test_simultaneous_transitions_and_prior() -> None:
@@ -398,10 +528,37 @@ def test_change_instants_by_hand() -> None:
     assert minutes("user_session", None) == [0, 30, 60]
     assert minutes("user_recency", None) == minutes("user_sequence", None) == [0, 30]
     assert oracle.change_instants("user_session", None, "nobody") == []
+    assert minutes("user_rhythm", "7d") == [0, 30, 7 * 1440, 7 * 1440 + 30]
     with pytest.raises(ValueError, match="unknown view"):
         oracle.change_instants("user_mood", None, "u")
     with pytest.raises(ValueError, match="name one"):
         oracle.change_instants("user_activity", None, "u")
+
+
+def test_change_instants_of_items_and_states() -> None:
+    # Two hours of one item, the second one begun by its event; a session that closes on the next
+    # day, half an hour after it began.
+    last = T0 + DAY - 1
+    oracle = Oracle(
+        [event(1, T0, item="a"), event(2, T0 + HOUR, item="a"), event(3, last, "cart")], SHOP
+    )
+
+    def hours(view: str, scale: str, entity: str) -> list[float]:
+        return [(t - T0) / HOUR for t in oracle.change_instants(view, scale, entity)]
+
+    assert hours("item_activity", "1h", "a") == [1, 2, 3]
+    assert hours("item_activity", "all", "a") == [1, 2]
+    assert hours("item_activity", "1d", "a") == [1, 2, 25, 26]
+    assert hours("item_activity", "1h", "b") == []
+    # browse is left on the first day (to leave, twice), cart on the second, by leave; purchase
+    # never: it has the first day alone.
+    assert hours("action_transitions", "all", "browse") == [24]
+    assert hours("action_transitions", "all", "cart") == [24, 48]
+    assert hours("action_transitions", "1d", "cart") == [24, 48, 72]
+    assert hours("action_transitions", "7d", "purchase") == [24, 8 * 24]
+    assert hours("action_transitions", "all", "nobody's") == []
+    assert Oracle([], SHOP).change_instants("action_transitions", "1d", "browse") == []
+    assert Oracle([], SHOP).population("browse", T0, "1d") is None
 
 
 def test_event_rows_by_hand(shop: Oracle) -> None:
@@ -427,6 +584,8 @@ def test_nobody_has_a_history(shop: Oracle) -> None:
     for values in (
         shop.activity("nobody", T0, "1h"),
         shop.transitions("nobody", T0, "1h"),
+        shop.rhythm("nobody", T0, "7d"),
+        shop.item("nothing", T0 + 400 * DAY, "1h"),
         shop.recency("nobody", T0),
         shop.session("nobody", T0),
         shop.sequence("nobody", T0),
@@ -607,9 +766,30 @@ def _assert_steps(oracle: Oracle, user: str, t: int) -> None:
         assert oracle.activity(user, t, scale) == oracle.activity(user, step, scale)
         step = latest("user_transitions", scale)
         assert oracle.transitions(user, t, scale) == oracle.transitions(user, step, scale)
+        step = latest("user_rhythm", scale)
+        assert oracle.rhythm(user, t, scale) == oracle.rhythm(user, step, scale)
     assert oracle.recency(user, t) == oracle.recency(user, latest("user_recency", None))
     assert oracle.session(user, t) == oracle.session(user, latest("user_session", None))
     assert oracle.sequence(user, t) == oracle.sequence(user, latest("user_sequence", None))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_items_and_states_are_steps_on_seeded_logs(seed: int) -> None:
+    rows, config = random_log(seed, events=60)
+    accepted, _, _ = account(rows, config, CLOCK)
+    oracle = Oracle(accepted, config)
+    own = {item: [e.ts for e in accepted if e.item == item] for item in oracle.items}
+    everyone = dict.fromkeys(config.states, [e.ts for e in accepted])
+    views = (
+        ("item_activity", oracle.item, own, HOUR),
+        ("action_transitions", oracle.population, everyone, DAY),
+    )
+    for view, ask, instants, period in views:
+        for key, t in probe_period_ends(instants, period, config, random.Random(seed), per_key=8):
+            for scale, width in config.scales.items():
+                if width is None or width >= period:
+                    steps = [i for i in oracle.change_instants(view, scale, key) if i <= t]
+                    assert ask(key, t, scale) == ask(key, max(steps, default=t), scale)
 
 
 def test_labels_look_only_ahead_and_features_only_back() -> None:
@@ -621,6 +801,11 @@ def test_labels_look_only_ahead_and_features_only_back() -> None:
         for scale in config.scales:
             assert past.activity(user, t, scale) == whole.activity(user, t, scale)
             assert past.transitions(user, t, scale) == whole.transitions(user, t, scale)
+            assert past.rhythm(user, t, scale) == whole.rhythm(user, t, scale)
+            for item in whole.items:
+                assert past.item(item, t, scale) == whole.item(item, t, scale)
+            for state in config.states:
+                assert past.population(state, t, scale) == whole.population(state, t, scale)
         assert past.recency(user, t) == whole.recency(user, t)
         assert past.session(user, t) == whole.session(user, t)
         assert past.sequence(user, t) == whole.sequence(user, t)

@@ -39,7 +39,9 @@ class FeatureConfig(_Frozen):
     """Which features enter: patterns over a view, ``view:feature``, a family or ``@scale``."""
 
     include: list[str] = ["*"]
-    exclude: list[str] = []
+    # The hour and weekday of the instant enter anyway. On the logs tried, a user's histograms of
+    # them cost the network more than they told it; `features.exclude=[]` brings them in.
+    exclude: list[str] = ["user_rhythm"]
     vocabulary: int = Field(
         default=32, ge=1, description="most frequent values kept of a text feature"
     )

@@ -71,7 +71,11 @@ def choose_features(published: Sequence[Feature], config: FeatureConfig) -> tupl
     The raw counts of transitions stay out, because the current state's row of them is a feature
     of its own, and the sequence is read by the encoder. The anchors always enter.
     """
+    defaults = FeatureConfig()
     for pattern in (*config.include, *config.exclude):
+        # A default may speak of a family that this project left out; what a user wrote may not.
+        if pattern in (*defaults.include, *defaults.exclude):
+            continue
         if not any(_matches(feature, pattern) for feature in published):
             known = sorted({feature.family or feature.view for feature in published})
             raise BadInput(

@@ -56,7 +56,7 @@ def test_every_published_file_is_a_model_and_every_model_a_file(
         for file in (shop_home / folder).iterdir()
     }
     assert files == published(models)
-    assert len(files) == 21
+    assert len(files) == 39
 
 
 def test_a_contract_holds_every_published_file(
@@ -85,7 +85,8 @@ def test_every_model_states_its_grain_and_every_column_its_meaning(
 
 def test_the_rows_are_sorted_and_unique(shop_home: Path, models: dict[str, dict[str, Any]]) -> None:
     for name, folder in published(models).items():
-        keys = models[name]["config"]["meta"].get("keys", ["user_id", "event_timestamp"])
+        meta = models[name]["config"]["meta"]
+        keys = meta.get("keys", [f"{meta.get('entity', 'user')}_id", "event_timestamp"])
         key = f"({', '.join(keys)})"
         query = f"""
             select count(*) filter (where not coalesce({key} > before, true)) from (

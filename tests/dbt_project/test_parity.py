@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbt_session import DbtSession
-from oracle import account
+from oracle import OracleConfig, account
 from parity import feature_differences, label_differences
 from strategies import random_log, write_log
 
@@ -21,12 +21,35 @@ LOGS = [
     (38, "parquet", "epoch_us"),
 ]
 
+# Actions and measures that are called like what the models count inside.
+CALLED_ALIKE = OracleConfig(
+    actions=["conversion", "gap", "duration_known", "gaps", "measure_amount", "transition"],
+    action_roles={"gap": "conversion", "transition": "intent"},
+    measures={"conversion": 2, "conversion_known": 0, "conversions": 1},
+    horizons={"1h": 3_600_000_000},
+)
+# More cells than are counted one by one.
+WIDE = OracleConfig(
+    actions=[f"kind_{number}" for number in range(12)],
+    action_roles={"kind_3": "search", "kind_7": "conversion"},
+    horizons={"1d": 86_400_000_000},
+)
 
-@pytest.mark.parametrize(("seed", "form", "timestamps"), LOGS)
+
+@pytest.mark.parametrize(
+    ("seed", "form", "timestamps", "config"),
+    [*((*log, None) for log in LOGS), (3, "csv", "naive", CALLED_ALIKE), (4, "csv", "naive", WIDE)],
+    ids=[*(f"seed {seed}" for seed, *_ in LOGS), "called alike", "wide"],
+)
 def test_every_published_value_is_the_oracles(
-    seed: int, form: str, timestamps: str, dbt_session: DbtSession, tmp_path: Path
+    seed: int,
+    form: str,
+    timestamps: str,
+    config: OracleConfig | None,
+    dbt_session: DbtSession,
+    tmp_path: Path,
 ) -> None:
-    rows, config = random_log(seed)
+    rows, config = random_log(seed, config=config)
     _, variables = write_log(rows, tmp_path, config, form=form, timestamps=timestamps)
     build = dbt_session(tmp_path / "home", variables)
     assert build.returncode == 0, build.output

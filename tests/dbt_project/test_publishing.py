@@ -19,7 +19,7 @@ import pytest
 from dbt_runner import Build
 from dbt_session import PROJECT, DbtSession
 from oracle import DAY, Event, OracleConfig, account
-from parity import feature_differences, label_differences, views
+from parity import WINDOWED, feature_differences, label_differences, views
 from published import published_bytes
 from strategies import RawLog, random_log, write_log
 
@@ -120,7 +120,7 @@ def test_selected_models_are_published_beside_the_others(
     model.write_text(model.read_text() + "\nwhere user_id > '7'\n")
     build = dbt_session(home, toy.variables, "--select", "user_activity_7d+", project=project)
     assert build.returncode == 0, build.output
-    assert "1 of 21 views are new" in build.output
+    assert "1 of 39 views are new" in build.output
     assert changed(before, home) == {"features/user_activity_7d.parquet"}
     # The views that were kept are described as before, though dbt writes the manifest anew.
     assert manifest_columns(home) == described
@@ -134,17 +134,15 @@ def test_a_scale_comes_and_goes_with_its_file(
     dbt_session: DbtSession,
 ) -> None:
     before = published_bytes(home)
-    for family in ("user_activity", "user_transitions"):
+    for family in WINDOWED:
         folder = project / "models" / "features" / family
         (folder / f"{family}_90d.sql").unlink()
         (folder / f"{family}_14d.sql").write_text(f"{{{{ {family}('14d') }}}}\n")
-    select = ("--select", "user_activity_14d", "user_transitions_14d")
+    select = ("--select", *(f"{family}_14d" for family in WINDOWED))
     build = dbt_session(home, toy.variables, *select, project=project)
     assert build.returncode == 0, build.output
     assert changed(before, home) == {
-        f"features/{family}_{scale}.parquet"
-        for family in ("user_activity", "user_transitions")
-        for scale in ("14d", "90d")
+        f"features/{family}_{scale}.parquet" for family in WINDOWED for scale in ("14d", "90d")
     }
     assert "features/user_activity_90d.parquet" not in published_bytes(home)
 
@@ -179,7 +177,7 @@ def test_an_empty_run_publishes_nothing(toy: Toy, home: Path, dbt_session: DbtSe
     # And the next run does not remember it.
     build = dbt_session(home, toy.variables, *select)
     assert build.returncode == 0, build.output
-    assert "1 of 21 views are new" in build.output
+    assert "1 of 39 views are new" in build.output
     assert changed(before, home) == set()
 
 

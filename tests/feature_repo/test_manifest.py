@@ -145,10 +145,10 @@ def test_objects_have_the_types_tags_and_services_of_the_manifest(built):
         if kind == "FeatureService"
     }
     assert services == {
-        "all_features": ["user_activity_7d", "user_sequence", "user_session"],
+        "user_features": ["user_activity_7d", "user_sequence", "user_session"],
         "family_user_activity": ["user_activity_7d"],
         "family_user_session": ["user_session"],
-        "scale_7d": ["user_activity_7d"],
+        "user_scale_7d": ["user_activity_7d"],
     }
 
 

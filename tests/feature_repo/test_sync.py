@@ -56,13 +56,13 @@ def _views(seed: int = 0) -> dict[str, pa.Table]:
 
 def _offline(store, instant: datetime) -> dict[str, list]:
     frame = pd.DataFrame({"user_id": [*USERS, "nobody"], "event_timestamp": instant})
-    service = store.get_feature_service("all_features")
+    service = store.get_feature_service("user_features")
     return store.get_historical_features(frame, service).to_arrow().to_pydict()
 
 
 def _online(store) -> dict[str, list]:
     entities = [{"user_id": user} for user in [*USERS, "nobody"]]
-    service = store.get_feature_service("all_features")
+    service = store.get_feature_service("user_features")
     # Feast answers in an order that changes from process to process.
     return dict(sorted(store.get_online_features(service, entities).to_dict().items()))
 
@@ -120,14 +120,14 @@ def test_what_the_build_no_longer_has_is_removed(publish, tmp_path):
     metas = {name: {"family": name, "scale": "7d"} for name in ("one", "two")}
     store = apply(publish(tmp_path, _views(), metas))
     assert names(store.list_feature_services()) == [
-        "all_features",
         "family_one",
         "family_two",
-        "scale_7d",
+        "user_features",
+        "user_scale_7d",
     ]
     store = apply(publish(tmp_path, {"one": _views()["one"]}, {"one": {"family": "one"}}))
     assert names(store.list_feature_views()) == names(store.list_data_sources()) == ["one"]
-    assert names(store.list_feature_services()) == ["all_features", "family_one"]
+    assert names(store.list_feature_services()) == ["family_one", "user_features"]
     assert names(store.list_entities()) == ["user"]
     assert store.list_projects()
     assert sync(tmp_path, at(99)).views == 1

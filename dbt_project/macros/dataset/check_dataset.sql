@@ -26,9 +26,12 @@
     {%- endif -%}
   {%- endfor -%}
 
-  {#- Action and measure names become column names: <action>_count, <measure>_sum, <measure>_mean. -#}
-  {%- set seen = {'event_count': "the view's own event_count", 'category_change_count': "the view's own category_change_count",
-                  'session_count': "the view's own session_count", 'duration_ms_sum': "the view's own duration_ms_sum"} -%}
+  {#- Action and measure names become column names that no other view may have: <action>_count of a user,
+      item_<action>_count of an item, <measure>_sum, <measure>_mean. -#}
+  {%- set seen = {} -%}
+  {%- for own in ['event_count', 'category_change_count', 'session_count', 'duration_ms_sum', 'location_change_count', 'item_event_count'] -%}
+    {%- do seen.update({own: "the view's own " ~ own}) -%}
+  {%- endfor -%}
   {%- for action in actions() -%}
     {%- if not modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', action) -%}
       {{ bad_input(file ~ ": the action '" ~ action ~ "' cannot name a column: call it by letters, digits and _, and map the log's value to it in action_map") }}
@@ -36,11 +39,12 @@
     {%- if action | lower == 'leave' -%}
       {{ bad_input(file ~ ": 'leave' is the state after a session and cannot be an action: rename it in action_map") }}
     {%- endif -%}
-    {%- set column = action | lower ~ '_count' -%}
-    {%- if column in seen -%}
-      {{ bad_input(file ~ ": the action '" ~ action ~ "' would make the column " ~ column ~ " that " ~ seen[column] ~ " makes already: rename it") }}
-    {%- endif -%}
-    {%- do seen.update({column: "the action '" ~ action ~ "'"}) -%}
+    {%- for column in [action | lower ~ '_count', 'item_' ~ action | lower ~ '_count'] -%}
+      {%- if column in seen -%}
+        {{ bad_input(file ~ ": the action '" ~ action ~ "' would make the column " ~ column ~ " that " ~ seen[column] ~ " makes already: rename it") }}
+      {%- endif -%}
+      {%- do seen.update({column: "the action '" ~ action ~ "'"}) -%}
+    {%- endfor -%}
   {%- endfor -%}
   {#- labels/events has a column for each measure, beside its own. -#}
   {%- set of_events = known_columns + ['event_position', 'gap_ms', 'hour'] -%}

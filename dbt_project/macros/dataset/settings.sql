@@ -39,6 +39,13 @@
   {{ return(actions() + ['leave']) }}
 {% endmacro %}
 
+{#- The name of the state with this index, from 0. -#}
+{% macro state_name(index) %}
+  {%- set names = [] -%}
+  {%- for state in states() -%}{%- do names.append(text(state)) -%}{%- endfor -%}
+  {{- return('[' ~ names | join(', ') ~ '][' ~ index ~ ' + 1]') -}}
+{% endmacro %}
+
 {#- The actions that the dataset gives this role, as a list. -#}
 {% macro actions_of_role(role) %}
   {%- set names = [] -%}

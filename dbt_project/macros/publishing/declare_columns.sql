@@ -6,12 +6,12 @@
   node, where `contract: {enforced: true}`, the manifest, `dbt docs` and everything downstream find them
   as if YAML had. It runs whenever the model is rendered, and adds to what YAML declares.
 
-  columns: list of {name, data_type, description}, without the keys of a user's view, which come first.
+  columns: list of {name, data_type, description}, without the keys of the entity's view, which come first.
 -#}
-{% macro declare_columns(columns) %}
+{% macro declare_columns(columns, entity='user') %}
   {%- set keys = [
-      column('user_id', 'varchar', 'Who.'),
-      column('event_timestamp', 'timestamp', 'From when on the row holds, in UTC; until the next row of the user.')] -%}
+      column(entity ~ '_id', 'varchar', {'user': 'Who.', 'item': 'Which item.', 'action': 'Which state: an action, or leave.'}[entity]),
+      column('event_timestamp', 'timestamp', 'From when on the row holds, in UTC; until the next row of the ' ~ entity ~ '.')] -%}
   {%- do add_columns(config.model, keys + columns) -%}
   {%- if not execute -%}
     {%- set declared = [] -%}

@@ -11,14 +11,14 @@
     {%- do found.append({'name': action ~ '_count', 'increment': 'count(*) filter (where action_index = ' ~ loop.index0 ~ ')'}) -%}
   {%- endfor -%}
   {%- do found.append({'name': 'duration_ms_sum', 'increment': 'coalesce(sum(duration_ms), 0)'}) -%}
-  {%- do found.append({'name': 'duration_known_count', 'increment': 'count(duration_ms)'}) -%}
+  {%- do found.append({'name': 'durations_known', 'increment': 'count(duration_ms)'}) -%}
   {%- for name in measures() -%}
     {%- do found.append({'name': measure_column(name ~ '_sum'), 'increment': 'coalesce(sum(' ~ measure_column(name) ~ '), 0)', 'type': 'hugeint'}) -%}
-    {%- do found.append({'name': measure_column(name ~ '_known_count'), 'increment': 'count(' ~ measure_column(name) ~ ')'}) -%}
+    {%- do found.append({'name': measure_column(name ~ '_known'), 'increment': 'count(' ~ measure_column(name) ~ ')'}) -%}
   {%- endfor -%}
   {%- do found.append({'name': 'category_change_count', 'increment': 'count(*) filter (where changes_category)'}) -%}
   {%- do found.append({'name': 'session_count', 'increment': 'count(*) filter (where starts_session)'}) -%}
-  {%- do found.append({'name': 'conversion_count', 'increment': 'count(*) filter (where is_conversion)'}) -%}
+  {%- do found.append({'name': 'conversions', 'increment': 'count(*) filter (where is_conversion)'}) -%}
   {{ return(found) }}
 {% endmacro %}
 
@@ -27,16 +27,7 @@
   {{ return([
     {'name': 'gap_ms_sum', 'increment': 'coalesce(gap_ms, 0)'},
     {'name': 'gap_ms_square_sum', 'increment': 'coalesce(cast(gap_ms as hugeint) * gap_ms, 0)', 'type': 'hugeint'},
-    {'name': 'gap_count', 'increment': 'case when gap_ms is null then 0 else 1 end'},
-  ]) }}
-{% endmacro %}
-
-{#- What a window counts once however often it appears: {name, key over int_events}. -#}
-{% macro reappearing_things() %}
-  {{ return([
-    {'name': 'item', 'key': 'item_id', 'column': 'distinct_items', 'description': 'Different known items'},
-    {'name': 'category', 'key': 'category_id', 'column': 'distinct_categories', 'description': 'Different known categories'},
-    {'name': 'day', 'key': 'cast(event_timestamp as date)', 'column': 'active_days', 'description': 'UTC days with an event'},
+    {'name': 'gaps_known', 'increment': 'case when gap_ms is null then 0 else 1 end'},
   ]) }}
 {% endmacro %}
 
@@ -47,4 +38,10 @@
 
 {% macro mean(total, n) %}
   {{- return('cast(' ~ total ~ ' as double) / nullif(' ~ n ~ ', 0)') -}}
+{% endmacro %}
+
+{#- A row of transition counts as probabilities: (count + prior / states) / (row total + prior). -#}
+{% macro smoothed_row(counts, total) %}
+  {%- set size = states() | length -%}
+  {{- return('list_transform(' ~ counts ~ ', lambda n: (n + ' ~ transition_prior() ~ ' / cast(' ~ size ~ ' as double)) / (' ~ total ~ ' + ' ~ transition_prior() ~ '))') -}}
 {% endmacro %}

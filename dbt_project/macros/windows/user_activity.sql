@@ -4,52 +4,19 @@
       meta={'publish': 'features', 'entity': 'user', 'family': 'user_activity', 'scale': scale,
             'description': 'One row per user and instant at which activity in the last ' ~ scale ~ ' can change.'}) }}
   {%- do declare_columns(user_activity_columns(scale)) -%}
-  {%- set width = duration_us(scale) -%}
+  {%- set things = reappearing_things('user_activity') %}
 
-with distinct_steps as (
-    -- A thing enters a window when it appears and was not seen within W; its last appearance leaves W later.
-    select
-        user_id,
-        event_timestamp
-        {%- for thing in reappearing_things() %},
-        count(*) filter (where {{ thing.key }} is not null and {{ thing.name }}_seen_us_ago is null
-            {%- if width is not none %} or {{ thing.name }}_seen_us_ago >= {{ width }}{% endif %}) as {{ thing.name }}_entries
-        {%- if width is not none %},
-        count(*) filter (where {{ thing.key }} is not null and {{ thing.name }}_returns_in_us is null
-            or {{ thing.name }}_returns_in_us >= {{ width }}) as {{ thing.name }}_exits
-        {%- endif %}
-        {%- endfor %}
-    from {{ ref('int_events') }}
-    group by user_id, event_timestamp
-),
-
-totals as (
-    select
-        user_totals.*
-        {%- for thing in reappearing_things() %},
-        cast(sum({{ thing.name }}_entries) over so_far as bigint) as {{ thing.name }}_entries
-        {%- if width is not none %},
-        cast(sum({{ thing.name }}_exits) over so_far as bigint) as {{ thing.name }}_exits
-        {%- endif %}
-        {%- endfor %}
-    from {{ ref('int_user_totals') }} as user_totals
-    join distinct_steps using (user_id, event_timestamp)
-    window so_far as (partition by user_id order by event_timestamp rows unbounded preceding)
-),
-
-{{ window_instants('totals', scale) | trim }},
+with {{ totals_with_reappearance(ref('int_user_totals'), ref('int_events'), 'user_activity', scale) | trim }},
 
 window_totals as (
-    select
-        instants.user_id,
-        instants.event_timestamp
-        {%- for measure in event_measures() + instant_measures() %},
-        {{ window_difference(measure.name, scale) }} as {{ measure.name }}
+    {%- call window_steps('totals', scale) %}
+        {%- for measure in event_measures() + instant_measures() %}
+        {{ window_difference(measure.name, scale) }} as {{ measure.name }},
         {%- endfor %}
-        {%- for thing in reappearing_things() %},
-        now.{{ thing.name }}_entries{% if width is not none %} - coalesce(past.{{ thing.name }}_exits, 0){% endif %} as {{ thing.column }}
+        {%- for thing in things %}
+        {{ window_distinct(thing, scale) }} as {{ thing.column }}{{ ',' if not loop.last }}
         {%- endfor %}
-    {{ from_window('totals', scale) | trim }}
+    {%- endcall %}
 )
 
 select
@@ -64,21 +31,21 @@ from window_totals
 
 {#- The value columns: what the contract declares and how each is made from the window's totals. -#}
 {% macro user_activity_columns(scale) %}
-  {%- set span = 'over the user\'s whole history' if scale == 'all' else 'in the last ' ~ scale -%}
+  {%- set span = window_span(scale) -%}
   {%- set found = [{'name': 'event_count', 'type': 'bigint', 'sql': 'event_count', 'about': 'Events'}] -%}
   {%- for action in actions() -%}
     {%- do found.append({'name': action ~ '_count', 'type': 'bigint', 'sql': action ~ '_count', 'about': 'Events of action ' ~ action}) -%}
   {%- endfor -%}
   {%- do found.append({'name': 'duration_ms_sum', 'type': 'bigint', 'sql': 'duration_ms_sum', 'about': 'Sum of known durations in milliseconds'}) -%}
-  {%- do found.append({'name': 'duration_ms_mean', 'type': 'double', 'sql': mean('duration_ms_sum', 'duration_known_count'), 'about': 'Mean of known durations in milliseconds, null over none'}) -%}
+  {%- do found.append({'name': 'duration_ms_mean', 'type': 'double', 'sql': mean('duration_ms_sum', 'durations_known'), 'about': 'Mean of known durations in milliseconds, null over none'}) -%}
   {%- for name, decimals in measures().items() -%}
     {%- set total = measure_column(name ~ '_sum') -%}
     {%- do found.append({'name': name ~ '_sum', 'type': 'double', 'sql': 'cast(' ~ total ~ ' as double) / ' ~ 10 ** decimals, 'about': 'Sum of known values of ' ~ name}) -%}
-    {%- do found.append({'name': name ~ '_mean', 'type': 'double', 'sql': mean(total, measure_column(name ~ '_known_count')) ~ ' / ' ~ 10 ** decimals, 'about': 'Mean of known values of ' ~ name ~ ', null over none'}) -%}
+    {%- do found.append({'name': name ~ '_mean', 'type': 'double', 'sql': mean(total, measure_column(name ~ '_known')) ~ ' / ' ~ 10 ** decimals, 'about': 'Mean of known values of ' ~ name ~ ', null over none'}) -%}
   {%- endfor -%}
-  {%- do found.append({'name': 'gap_ms_mean', 'type': 'double', 'sql': mean('gap_ms_sum', 'gap_count'), 'about': 'Mean gap between instants that ended, in milliseconds, null over none'}) -%}
-  {%- do found.append({'name': 'gap_ms_std', 'type': 'double', 'sql': deviation('gap_count', 'gap_ms_sum', 'gap_ms_square_sum'), 'about': 'Population deviation of those gaps in milliseconds, null over none'}) -%}
-  {%- for thing in reappearing_things() -%}
+  {%- do found.append({'name': 'gap_ms_mean', 'type': 'double', 'sql': mean('gap_ms_sum', 'gaps_known'), 'about': 'Mean gap between instants that ended, in milliseconds, null over none'}) -%}
+  {%- do found.append({'name': 'gap_ms_std', 'type': 'double', 'sql': deviation('gaps_known', 'gap_ms_sum', 'gap_ms_square_sum'), 'about': 'Population deviation of those gaps in milliseconds, null over none'}) -%}
+  {%- for thing in reappearing_things('user_activity') -%}
     {%- do found.append({'name': thing.column, 'type': 'bigint', 'sql': thing.column, 'about': thing.description}) -%}
   {%- endfor -%}
   {%- do found.append({'name': 'category_change_count', 'type': 'bigint', 'sql': 'category_change_count', 'about': 'Events whose known category differs from the last known one'}) -%}

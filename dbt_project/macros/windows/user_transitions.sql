@@ -4,7 +4,7 @@
       meta={'publish': 'features', 'entity': 'user', 'family': 'user_transitions', 'scale': scale,
             'description': 'One row per user and instant at which transitions in the last ' ~ scale ~ ', or the state now, can change.'}) }}
   {%- set size = states() | length -%}
-  {%- set span = 'over the user\'s whole history' if scale == 'all' else 'in the last ' ~ scale -%}
+  {%- set span = window_span(scale) -%}
   {%- do declare_columns([
       column('transition_counts_' ~ scale, 'bigint[]', 'Transitions a to b whose second state lies ' ~ span ~ ': row-major over the actions in their declared order, then leave.'),
       column('transition_total_' ~ scale, 'bigint', 'Transitions ' ~ span ~ '.'),
@@ -12,22 +12,11 @@
       column('transition_entropy_' ~ scale, 'double', 'Entropy of that row in nats.'),
     ]) -%}
 
-with {{ window_instants(ref('int_transition_totals'), scale) | trim }},
-
-counted as (
-    select
-        instants.user_id,
-        instants.event_timestamp,
+with counted as (
+    {%- call window_steps(ref('int_transition_totals'), scale) %}
         now.state_index as state_index,
-        {%- if scale == 'all' %}
-        now.transition_counts as counts
-        {%- else %}
-        case
-            when past.transition_counts is null then now.transition_counts
-            else list_transform(list_zip(now.transition_counts, past.transition_counts), lambda pair: pair[1] - pair[2])
-        end as counts
-        {%- endif %}
-    {{ from_window(ref('int_transition_totals'), scale) | trim }}
+        {{ window_list_difference('transition_counts', scale) }} as counts
+    {%- endcall %}
 ),
 
 rows_now as (
@@ -35,14 +24,16 @@ rows_now as (
     from counted
 ),
 
+row_totals as (
+    select *, list_sum(row_counts) as row_total
+    from rows_now
+),
+
 smoothed as (
     select
         *,
-        list_transform(
-            row_counts,
-            lambda n: (n + {{ transition_prior() }} / cast({{ size }} as double)) / (list_sum(row_counts) + {{ transition_prior() }})
-        ) as probabilities
-    from rows_now
+        {{ smoothed_row('row_counts', 'row_total') }} as probabilities
+    from row_totals
 )
 
 select

@@ -54,14 +54,8 @@ select
     ends_instant,
     session_ordinal,
     coalesce(category_id <> known_category_id, false) as changes_category,
+    coalesce(location <> known_location, false) as changes_location,
     action_type in {{ text_list(actions_of_role('conversion')) }} as is_conversion,
-    -- Distance to the same item's (category's, day's) event before and after: what counts it once in a window.
-    {%- for thing in reappearing_things() %}
-    case when {{ thing.key }} is not null then
-        epoch_us(event_timestamp) - epoch_us(lag(event_timestamp) over (partition by user_id, {{ thing.key }} order by event_position))
-    end as {{ thing.name }}_seen_us_ago,
-    case when {{ thing.key }} is not null then
-        epoch_us(lead(event_timestamp) over (partition by user_id, {{ thing.key }} order by event_position)) - epoch_us(event_timestamp)
-    end as {{ thing.name }}_returns_in_us{{ ',' if not loop.last }}
-    {%- endfor %}
+    -- Distance to the same item's (category's, day's, location's) event before and after: what counts it once in a window.
+    {{ reappearance_distances(reappearing_things('user_activity') + reappearing_things('user_rhythm'), 'user_id', 'event_position') | trim }}
 from numbered

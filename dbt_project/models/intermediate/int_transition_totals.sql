@@ -1,12 +1,33 @@
 -- Grain: one instant of one user's state sequence. Running counts of every transition, and the state now.
 {%- set cells = (states() | length) ** 2 %}
+{%- if cells <= 64 %}
+-- Few enough cells for a running sum of each.
+with running as (
+    select
+        user_id,
+        event_timestamp,
+        state_index,
+        ends_instant,
+        [
+            {%- for cell in range(cells) %}
+            cast(sum(case when transition = {{ cell }} then 1 else 0 end) over so_far as bigint){{ ',' if not loop.last }}
+            {%- endfor %}
+        ] as transition_counts
+    from {{ ref('int_states') }}
+    window so_far as (partition by user_id order by event_position, is_leave rows unbounded preceding)
+)
+
+select * exclude (ends_instant)
+from running
+where ends_instant
+{%- else %}
+-- Of the many possible transitions a user makes few, so only those that he ever makes are counted along his instants.
 with instants as (
     select user_id, event_timestamp, state_index
     from {{ ref('int_states') }}
     where ends_instant
 ),
 
--- A user makes few of the possible transitions, so only those that he ever makes are counted along his instants.
 made as (
     select user_id, transition, event_timestamp, count(*) as times
     from {{ ref('int_states') }}
@@ -59,3 +80,4 @@ select
     list_resize(coalesce(packed.counts, []), {{ cells }}, cast(0 as bigint)) as transition_counts
 from instants
 left join packed using (user_id, event_timestamp)
+{%- endif %}

@@ -14,7 +14,7 @@ select
     {%- for horizon in horizons %},
     case
         when spine.event_timestamp + to_microseconds({{ duration_us(horizon) }}) <= log_end
-            then at_{{ horizon }}.conversion_count > now.conversion_count
+            then at_{{ horizon }}.conversions > now.conversions
     end as converted_within_{{ horizon }}
     {%- endfor %}
 from {{ ref('spine') }} as spine

@@ -19,7 +19,7 @@ next_events as (
 select
     spine.user_id,
     spine.event_timestamp,
-    [{% for state in states() %}{{ text(state) }}{{ ', ' if not loop.last }}{% endfor %}][next_states.state_index + 1] as next_action,
+    {{ state_name('next_states.state_index') }} as next_action,
     next_states.event_timestamp as next_state_at,
     next_events.item_id as next_item_id,
     next_events.category_id as next_category_id,

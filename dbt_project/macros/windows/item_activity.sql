@@ -1,0 +1,42 @@
+{#-
+  The model item_activity_<scale>, whole: its contract and its rows.
+
+  An event counts for its item from the end of its UTC hour on, [h, h + 1h), and leaves the window W after that end.
+-#}
+{% macro item_activity(scale) %}
+  {{ config(
+      meta={'publish': 'features', 'entity': 'item', 'family': 'item_activity', 'scale': scale,
+            'description': 'One row per item and end of a UTC hour at which its activity in the last ' ~ scale ~ ' can change.'}) }}
+  {%- do check_whole(scale, '1h', 'item_activity') -%}
+  {%- set things = reappearing_things('item_activity') -%}
+  {%- set span = window_span(scale, 'the item\'s') ~ ', of closed UTC hours' -%}
+  {%- set columns = [] -%}
+  {%- for measure in item_measures() -%}
+    {%- do columns.append(column(measure.name ~ '_' ~ scale, 'bigint', measure.about ~ ' ' ~ span ~ '.')) -%}
+  {%- endfor -%}
+  {%- for thing in things -%}
+    {%- do columns.append(column(thing.column ~ '_' ~ scale, 'bigint', thing.description ~ ' ' ~ span ~ '.')) -%}
+  {%- endfor -%}
+  {%- do declare_columns(columns, entity='item') %}
+
+with {{ totals_with_reappearance(ref('int_item_totals'), ref('int_item_hours'), 'item_activity', scale, key='item_id') | trim }}
+
+{% call window_steps('totals', scale, key='item_id') %}
+        {%- for measure in item_measures() %}
+        {{ window_difference(measure.name, scale) }} as {{ measure.name }}_{{ scale }},
+        {%- endfor %}
+        {%- for thing in things %}
+        {{ window_distinct(thing, scale) }} as {{ thing.column }}_{{ scale }}{{ ',' if not loop.last }}
+        {%- endfor %}
+{% endcall %}
+{% endmacro %}
+
+
+{#- Additive measures of an item's hour: {name, increment, about}. -#}
+{% macro item_measures() %}
+  {%- set found = [{'name': 'item_event_count', 'increment': 'count(*)', 'about': 'Events'}] -%}
+  {%- for action in actions() -%}
+    {%- do found.append({'name': 'item_' ~ action ~ '_count', 'increment': 'count(*) filter (where action_index = ' ~ loop.index0 ~ ')', 'about': 'Events of action ' ~ action}) -%}
+  {%- endfor -%}
+  {{ return(found) }}
+{% endmacro %}

@@ -1,0 +1,62 @@
+{#- The model user_rhythm_<scale>, whole: its contract and its rows. -#}
+{% macro user_rhythm(scale) %}
+  {{ config(
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_rhythm', 'scale': scale,
+            'description': 'One row per user and instant at which the rhythm of the last ' ~ scale ~ ' can change.'}) }}
+  {%- set span = window_span(scale) -%}
+  {%- do declare_columns([
+      column('hour_histogram_' ~ scale, 'bigint[]', 'Events by UTC hour, 0 to 23, ' ~ span ~ '.'),
+      column('weekday_histogram_' ~ scale, 'bigint[]', 'Events by UTC weekday, Monday first, ' ~ span ~ '.'),
+      column('daypart_shares_' ~ scale, 'double[]', 'Shares of the events ' ~ span ~ ' from 0 to 6, 6 to 12, 12 to 18 and 18 to 24 h UTC; four zeros over none.'),
+      column('weekend_share_' ~ scale, 'double', 'Share of the events ' ~ span ~ ' on a UTC Saturday or Sunday, null over none.'),
+      column('distinct_locations_' ~ scale, 'bigint', 'Different known locations ' ~ span ~ '.'),
+      column('location_change_count_' ~ scale, 'bigint', 'Events whose known location differs from the last known one ' ~ span ~ '.'),
+    ]) -%}
+  {%- set hours = rhythm_hours() -%}
+  {%- set weekdays = rhythm_weekdays() %}
+
+with {{ totals_with_reappearance(ref('int_rhythm_totals'), ref('int_events'), 'user_rhythm', scale) | trim }},
+
+window_totals as (
+    {%- call window_steps('totals', scale) %}
+        {%- for measure in ['event_count', 'location_change_count'] + hours + weekdays %}
+        {{ window_difference(measure, scale) }} as {{ measure }},
+        {%- endfor %}
+        {%- for thing in reappearing_things('user_rhythm') %}
+        {{ window_distinct(thing, scale) }} as {{ thing.column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    {%- endcall %}
+)
+
+select
+    user_id,
+    event_timestamp,
+    cast([{{ hours | join(', ') }}] as bigint[]) as hour_histogram_{{ scale }},
+    cast([{{ weekdays | join(', ') }}] as bigint[]) as weekday_histogram_{{ scale }},
+    -- No null elements: they do not survive a feature store.
+    [
+        {%- for start in range(0, 24, 6) %}
+        cast({{ hours[start:start + 6] | join(' + ') }} as double) / greatest(event_count, 1){{ ',' if not loop.last }}
+        {%- endfor %}
+    ] as daypart_shares_{{ scale }},
+    cast({{ weekdays[5:] | join(' + ') }} as double) / nullif(event_count, 0) as weekend_share_{{ scale }},
+    distinct_locations as distinct_locations_{{ scale }},
+    location_change_count as location_change_count_{{ scale }}
+from window_totals
+{% endmacro %}
+
+
+{#- The running totals: a column for each hour and weekday, because as lists they cost six times as much, and INTEGER,
+    because the width of a row is what a window's joins cost. -#}
+{% macro rhythm_hours() %}
+  {%- set names = [] -%}
+  {%- for hour in range(24) -%}{%- do names.append('hour_' ~ hour ~ '_count') -%}{%- endfor -%}
+  {{ return(names) }}
+{% endmacro %}
+
+{#- Monday first, as ISO has them: 1 to 7. -#}
+{% macro rhythm_weekdays() %}
+  {%- set names = [] -%}
+  {%- for weekday in range(1, 8) -%}{%- do names.append('weekday_' ~ weekday ~ '_count') -%}{%- endfor -%}
+  {{ return(names) }}
+{% endmacro %}

@@ -1,0 +1,57 @@
+{#-
+  The steps of a windowed view: one row at every instant at which one of its values can change, which is each
+  instant of the running totals and, where the window has a lower end, the same instant W later. A row sees the
+  totals at t as `now` and those at t - W as `past` (null where nothing was yet): (t - W, t] is their difference.
+  Called with the value columns as its body; the entity's key and the instant come first.
+
+  An entry holds what is now and looks up its past; an expiry holds its past and looks up what is now. So a row
+  costs one as-of join, and as the totals are unique by key and event_timestamp, that join has one answer.
+-#}
+{% macro window_steps(totals, scale, key='user_id') %}
+    select
+        now.{{ key }},
+        now.event_timestamp,
+        {{ caller() | trim }}
+    from {{ totals }} as now
+    {%- if scale != 'all' %}
+    {%- set width = 'to_microseconds(' ~ duration_us(scale) ~ ')' %}
+    asof left join {{ totals }} as past
+        on now.{{ key }} = past.{{ key }} and now.event_timestamp - {{ width }} >= past.event_timestamp
+    union all
+    select
+        past.{{ key }},
+        past.event_timestamp + {{ width }},
+        {{ caller() | trim }}
+    from {{ totals }} as past
+    asof join {{ totals }} as now
+        on past.{{ key }} = now.{{ key }} and past.event_timestamp + {{ width }} >= now.event_timestamp
+    -- An expiry that falls on an entry has its row already.
+    where now.event_timestamp < past.event_timestamp + {{ width }}
+    {%- endif %}
+{% endmacro %}
+
+{#- An additive measure over the window. -#}
+{% macro window_difference(name, scale) %}
+  {{- return('now.' ~ name ~ (' - coalesce(past.' ~ name ~ ', 0)' if scale != 'all' else '')) -}}
+{% endmacro %}
+
+{#- A list of additive measures over the window, cell by cell. -#}
+{% macro window_list_difference(name, scale) %}
+  {%- if scale == 'all' -%}
+    {{ return('now.' ~ name) }}
+  {%- endif -%}
+  {{ return('case when past.' ~ name ~ ' is null then now.' ~ name
+      ~ ' else list_transform(list_zip(now.' ~ name ~ ', past.' ~ name ~ '), lambda pair: pair[1] - pair[2]) end') }}
+{% endmacro %}
+
+{#- 'in the last 7d', for descriptions. -#}
+{% macro window_span(scale, whose='the user\'s') %}
+  {{ return('over ' ~ whose ~ ' whole history' if scale == 'all' else 'in the last ' ~ scale) }}
+{% endmacro %}
+
+{#- Refuse a scale that a view of closed hours or days cannot have. -#}
+{% macro check_whole(scale, unit, family) %}
+  {%- if scale != 'all' and duration_us(scale) % duration_us(unit) -%}
+    {{ bad_input(family ~ '_' ~ scale ~ ': its values are stamped at the end of a whole ' ~ unit ~ ', so a scale has to be a multiple of ' ~ unit ~ ': rename the model file') }}
+  {%- endif -%}
+{% endmacro %}
