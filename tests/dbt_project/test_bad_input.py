@@ -179,3 +179,12 @@ def test_a_warehouse_that_another_process_holds(
     assert "Traceback" not in build.output
     assert str(home / "warehouse.duckdb") in build.complaint
     assert "lock" in build.complaint
+
+
+def test_a_misspelt_key_is_named_in_a_note(stage: Callable[..., Build], tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    variables = {**GOOD, "events_path": str(tmp_path / "log.csv")}
+    build = stage(tmp_path / "home", {**variables, "session_gap_minute": 5})
+    assert build.returncode == 0
+    assert "note: 'session_gap_minute' is no key of a dataset file" in build.output
+    assert "note:" not in stage(tmp_path / "home", variables).output

@@ -11,6 +11,7 @@
   {%- elif flags.WHICH in ['build', 'run', 'test'] -%}
     {%- do complete_contracts() -%}
     {%- do check_dataset() -%}
+    {%- do note_unknown_keys() -%}
     {%- set home = home() -%}
     {%- if flags.WHICH in ['build', 'run'] -%}
       {%- do run_query('select scalespace_discard_staged(' ~ text(home) ~ ')') -%}
