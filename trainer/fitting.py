@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
-from feature_repo.home import labels_dir
+from feature_repo.home import features_dir, labels_dir
 from feature_repo.manifest import dataset_vars, fingerprint
 from trainer.columns import Columns as C
 from trainer.config import FitConfig
@@ -36,6 +37,26 @@ from trainer.models.marginal import Marginal
 from trainer.models.markov import Markov
 from trainer.runs import write_run
 from trainer.splits import Cuts, stopping_rows
+
+
+@contextlib.contextmanager
+def one_publication(home: Path) -> Iterator[None]:
+    """Refuse what is read from two publications: labels of one build beside features of another.
+
+    A build publishes all of its files at one instant, but labels and features are read one after
+    the other.
+
+    Raises
+    ------
+    BadInput
+        When a build published while the body read.
+    """
+    before = features_dir(home).resolve()
+    yield
+    if features_dir(home).resolve() != before:
+        raise BadInput(
+            f"{home}: a build published new features while they were read; run the command again"
+        )
 
 
 def fit(home: Path, config: FitConfig, report: Report) -> Path:
@@ -63,19 +84,20 @@ def fit(home: Path, config: FitConfig, report: Report) -> Path:
     require_anchors(published)
     chosen = choose_features(published, config.features)
     transitions = named(published, C.TRANSITION_COUNTS)
-    labels = read_labels(labels_dir(home), config.landmark_weight > 0)
     store = open_checked_store(home, (*chosen, *transitions))
-
-    report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
 
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
         return features_at(store, users, instants, chosen)
 
-    dataset = build_examples(labels, taxonomy, fetch)
+    with one_publication(home):
+        labels = read_labels(labels_dir(home), config.landmark_weight > 0)
+        report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
+        dataset = build_examples(labels, taxonomy, fetch)
+        users = known_users(labels, dataset.cuts.train_end)
+        cut = np.repeat(dataset.cuts.train_end, len(users))
+        at_cut = features_at(store, users, cut, transitions)
     for note in dataset.cuts.notes:
         report(note)
-    users = known_users(labels, dataset.cuts.train_end)
-    at_cut = features_at(store, users, np.repeat(dataset.cuts.train_end, len(users)), transitions)
     training = make_training(dataset, population_counts(at_cut, taxonomy.states), config, report)
     report(
         f"{len(training.examples):,} training, {int(dataset.parts.valid.sum()):,} validation and "
@@ -182,9 +204,10 @@ def read_dataset(
 ) -> Dataset:
     """The examples of a home with the features and the cuts of a fitted run."""
     store = open_checked_store(home, features, run)
-    labels = read_labels(labels_dir(home), landmarks)
 
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
         return features_at(store, users, instants, features)
 
-    return build_examples(labels, Taxonomy.from_vars(dataset_vars(home)), fetch, cuts)
+    with one_publication(home):
+        labels = read_labels(labels_dir(home), landmarks)
+        return build_examples(labels, Taxonomy.from_vars(dataset_vars(home)), fetch, cuts)
