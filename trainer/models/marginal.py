@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.examples import Examples
-from trainer.models.base import Training, read_json, smoothed, write_json
+from trainer.models.base import Training, smoothed
+from trainer.models.counts import CountingModel
 
 
-class Marginal:
+class Marginal(CountingModel):
     """The prior: what is known before anything is known of a user."""
 
     name = "marginal"
-    FILE = "marginal.json"
-
-    def __init__(self, counts: NDArray | None = None, prior: float = 1.0) -> None:
-        self.counts = np.zeros(0, dtype=np.int64) if counts is None else np.asarray(counts)
-        self.prior = prior
+    SHAPE = (0,)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -34,14 +28,3 @@ class Marginal:
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
         """The same row for everyone; # [rows, states]."""
         return np.tile(self.probabilities, (len(examples), 1))
-
-    def save(self, folder: Path) -> None:
-        """Write ``marginal.json``."""
-        content = {"prior": self.prior, "counts": self.counts.tolist()}
-        write_json(folder / self.FILE, content)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read ``marginal.json``."""
-        content = read_json(folder / cls.FILE)
-        return cls(np.array(content["counts"]), content["prior"])

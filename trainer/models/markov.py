@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.examples import Examples
-from trainer.models.base import Training, read_json, smoothed, write_json
+from trainer.models.base import Training, smoothed
+from trainer.models.counts import CountingModel
 
 
-class Markov:
+class Markov(CountingModel):
     """The next state given the current one, and nothing else.
 
     The counts are the sum over users of ``transition_counts_all`` in force at ``train_end``, so the
@@ -26,11 +24,7 @@ class Markov:
     """
 
     name = "markov_1"
-    FILE = "markov_1.json"
-
-    def __init__(self, counts: NDArray | None = None, prior: float = 1.0) -> None:
-        self.counts = np.zeros((0, 0), dtype=np.int64) if counts is None else np.asarray(counts)
-        self.prior = prior
+    SHAPE = (0, 0)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -46,14 +40,3 @@ class Markov:
         unknown = smoothed(self.counts.sum(axis=0), self.prior)
         rows = np.vstack([self.matrix, unknown])
         return rows[examples.states]  # -1, no history, is the last row
-
-    def save(self, folder: Path) -> None:
-        """Write ``markov_1.json``."""
-        content = {"prior": self.prior, "counts": self.counts.tolist()}
-        write_json(folder / self.FILE, content)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read ``markov_1.json``."""
-        content = read_json(folder / cls.FILE)
-        return cls(np.array(content["counts"]), content["prior"])
