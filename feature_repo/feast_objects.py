@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.errors import BadInput
 from feature_repo.home import view_path
-from feature_repo.manifest import EVENT_TIMESTAMP, View, load_views
+from feature_repo.manifest import COMPUTED_AT, EVENT_TIMESTAMP, View, load_views
 from feature_repo.value_types import feast_type
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ def _feature_view(view: View, entity: "Entity", home: Path) -> "FeatureView":
                 description=column.description,
             )
             for column in view.columns
-            if column.name != EVENT_TIMESTAMP
+            if column.name not in (EVENT_TIMESTAMP, COMPUTED_AT)
         ],
         source=FileSource(
             name=view.name,
             path=str(view_path(home, view.name)),
             file_format=ParquetFormat(),
             timestamp_field=EVENT_TIMESTAMP,
+            created_timestamp_column=view.created_column or "",
         ),
         tags={
             name: value

@@ -11,6 +11,7 @@ from feature_repo.errors import BadInput
 from feature_repo.home import manifest_path
 
 EVENT_TIMESTAMP = "event_timestamp"
+COMPUTED_AT = "computed_at"  # when the row was computed; no value of the entity
 STAGING_MODEL = "stg_events"
 
 
@@ -51,8 +52,14 @@ class View:
 
     @property
     def features(self) -> tuple[Column, ...]:
-        """The columns that hold values: all but the join key and the event timestamp."""
-        return tuple(c for c in self.columns if c.name not in (self.join_key, EVENT_TIMESTAMP))
+        """The columns that hold values: all but the join key and the timestamps."""
+        keys = (self.join_key, EVENT_TIMESTAMP, COMPUTED_AT)
+        return tuple(column for column in self.columns if column.name not in keys)
+
+    @property
+    def created_column(self) -> str | None:
+        """Name of the column that says when a row was computed; None where the view has none."""
+        return COMPUTED_AT if any(c.name == COMPUTED_AT for c in self.columns) else None
 
 
 def load_views(home: Path) -> tuple[View, ...]:

@@ -1,14 +1,24 @@
-"""Shared by all tests: one whole build of the bundled log."""
+"""Shared by all tests: one whole build of the bundled log, and one dbt process for many builds."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dbt_runner import DBT, ROOT
+from dbt_session import DbtSession
+
+
+@pytest.fixture(scope="session")
+def dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DbtSession]:
+    """One dbt process for all tests."""
+    session = DbtSession(tmp_path_factory.mktemp("dbt_session"))
+    yield session
+    session.close()
 
 
 @pytest.fixture(scope="session")

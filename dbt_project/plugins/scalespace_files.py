@@ -9,7 +9,8 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 from scalespace_log import csv_header, problem_with, problem_with_sql, resolve_path, unreadable
-from scalespace_publishing import discard_staged, keep, prepare, publish, write_report
+from scalespace_parquet import splice
+from scalespace_publishing import keep, prepare, publish, sweep, write_report
 
 ARGUMENTS = {
     resolve_path: 1,
@@ -18,8 +19,9 @@ ARGUMENTS = {
     csv_header: 2,
     unreadable: 2,
     prepare: 1,
-    discard_staged: 1,
     keep: 1,
+    splice: 1,
+    sweep: 2,
     publish: 2,
     write_report: 3,
 }

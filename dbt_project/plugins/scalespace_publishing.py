@@ -17,16 +17,18 @@ def prepare(warehouse: str) -> str:
     """Make the folders of a home and return its absolute path."""
     home = Path(warehouse).absolute().parent
     for folder in FOLDERS:
-        (home / ".staging" / folder).mkdir(parents=True, exist_ok=True)
+        (home / ".built" / folder).mkdir(parents=True, exist_ok=True)
     (home / "reports").mkdir(exist_ok=True)
     return str(home.resolve())
 
 
-def discard_staged(home: str) -> str:
-    """Drop what a failed build staged: it must not be published with the next good build."""
+def sweep(home: str, kept: str) -> str:
+    """Delete the built files that are not in ``kept``, a JSON list of paths."""
+    keeps = set(json.loads(kept))
     for folder in FOLDERS:
-        for file in (Path(home) / ".staging" / folder).iterdir():
-            file.unlink()
+        for file in (Path(home) / ".built" / folder).iterdir():
+            if str(file) not in keeps:
+                file.unlink()
     return home
 
 
@@ -37,15 +39,16 @@ def keep(partial: str) -> str:
 
 
 def publish(home: str, views: str) -> str:
-    """Publish what is staged together with what is in force and was not built again.
+    """Publish what was built together with what is in force and was not built again.
 
     Parameters
     ----------
     home : str
         The folder that :func:`prepare` returned.
     views : str
-        JSON list of ``[folder, view]``: every published model of the project. Any other file in
-        force belongs to a model that is gone and is left out.
+        JSON list of ``[folder, view, file]``: every published model of the project, with the file
+        that this build made of it, or an empty text. Any other file in force belongs to a model
+        that is gone and is left out.
 
     Returns
     -------
@@ -61,16 +64,13 @@ def publish(home: str, views: str) -> str:
     made = published / f"making-{number}"
     shutil.rmtree(made, ignore_errors=True)
     fresh = 0
-    staged_files = []
     for folder in FOLDERS:
         (made / folder).mkdir(parents=True)
-    for folder, view in json.loads(views):
+    for folder, view, built in json.loads(views):
         target = made / folder / f"{view}.parquet"
-        staged = root / ".staging" / folder / f"{view}.parquet"
         kept = in_force / folder / f"{view}.parquet" if in_force else None
-        if staged.exists():
-            os.link(staged, target)
-            staged_files.append(staged)
+        if built:
+            os.link(built, target)
             fresh += 1
         elif kept is not None and kept.exists():
             os.link(kept, target)
@@ -80,8 +80,6 @@ def publish(home: str, views: str) -> str:
         link = root / folder
         if not link.is_symlink():
             _replace_link(link, f".published/current/{folder}")
-    for staged in staged_files:
-        staged.unlink()
     # The snapshot that was in force stays for one more build: a reader may have just opened it.
     for old in snapshots:
         if old != in_force:

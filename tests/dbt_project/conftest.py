@@ -1,9 +1,9 @@
-"""Shared by the tests of the dbt project: one dbt process, and a project of staging alone."""
+"""Shared by the tests of the dbt project: a project of staging alone."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,6 @@ from dbt_session import PROJECT, DbtSession
 
 Stage = Callable[..., Build]
 Query = Callable[[Build, str], list[tuple[Any, ...]]]
-
-
-@pytest.fixture(scope="session")
-def dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DbtSession]:
-    """One dbt process for all tests."""
-    session = DbtSession(tmp_path_factory.mktemp("dbt_session"))
-    yield session
-    session.close()
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,8 @@ def test_a_failed_build_publishes_nothing(
     assert build.returncode == 1
     assert "nothing was published" in build.output
     assert changed(before, home) == set()
-    assert (home / ".staging" / "features" / "user_activity_365d.parquet").exists()
+    # It was built, and lies beside the one in force.
+    assert len(list((home / ".built" / "features").glob("user_activity_365d.*.parquet"))) == 2
     failing.unlink()
 
     recency = project / "models" / "features" / "user_recency.sql"
@@ -303,12 +304,17 @@ STEPS = [(os, "replace"), (os, "link"), (Path, "unlink"), (Path, "mkdir"), (Path
 def test_a_build_that_is_killed_leaves_the_old_or_the_new(
     owner: Any, name: str, publishing: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    names = json.dumps([["features", "a"], ["features", "b"], ["labels", "c"]])
+    home = publishing.prepare(str(tmp_path / "warehouse.duckdb"))
+    views = []
 
-    def stage(text: str) -> None:
-        publishing.discard_staged(publishing.prepare(str(tmp_path / "warehouse.duckdb")))
-        for folder, view in json.loads(names):
-            (tmp_path / ".staging" / folder / f"{view}.parquet").write_text(text)
+    def build(text: str) -> None:
+        publishing.sweep(home, "[]")
+        views[:] = [
+            [folder, view, f"{home}/.built/{folder}/{view}.{text}.parquet"]
+            for folder, view in (("features", "a"), ("features", "b"), ("labels", "c"))
+        ]
+        for _, _, file in views:
+            Path(file).write_text(text)
 
     def in_force() -> set[str]:
         features = Path(os.path.realpath(tmp_path / "features"))
@@ -326,21 +332,21 @@ def test_a_build_that_is_killed_leaves_the_old_or_the_new(
 
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, step_or_die)
-            publishing.publish(str(tmp_path), names)
+            publishing.publish(home, json.dumps(views))
 
-    stage("first")
-    publishing.publish(str(tmp_path), names)
+    build("first")
+    publishing.publish(home, json.dumps(views))
     for call in range(20):
         (before,) = in_force()
-        stage(f"new {call}")
+        build(f"new {call}")
         try:
             publish_and_die_at(call)
         except Killed:
             assert in_force() in ({before}, {f"new {call}"})
         else:
             break
-        stage(f"next {call}")
-        publishing.publish(str(tmp_path), names)
+        build(f"next {call}")
+        publishing.publish(home, json.dumps(views))
         assert in_force() == {f"next {call}"}
     assert call > 0
     # Nothing piles up: the link, two snapshots, and one that was not finished.

@@ -70,7 +70,11 @@ def test_every_feature_up_to_the_cut_is_bit_equal(builds: dict[str, Build], futu
     views = sorted(path.name for path in (builds["kept"].home / "features").iterdir())
     assert len(views) == 35
     for view in views:
-        a, b = (f"'{builds[f].home}/features/{view}'" for f in ("kept", future))
+        # When a row was computed is no value: it is the clock of the log that the build read.
+        a, b = (
+            f"(select * exclude (computed_at) from '{builds[f].home}/features/{view}')"
+            for f in ("kept", future)
+        )
         until = f"where event_timestamp <= timestamp '{CUT}'"
         ((differing, rows),) = duckdb.sql(f"""
             select

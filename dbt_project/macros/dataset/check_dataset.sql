@@ -114,10 +114,7 @@
 
 {#- A misspelt key changes nothing, silently: say which keys are not of a dataset file. Other variables are allowed. -#}
 {% macro note_unknown_keys() %}
-  {%- set known = [
-      'dataset', 'events_path', 'columns', 'csv', 'measures', 'timestamp_unit', 'source_timezone', 'actions', 'action_map',
-      'action_roles', 'unknown_actions', 'tie_order', 'split', 'session_gap_minutes', 'horizons', 'transition_prior',
-      'count_simultaneous', 'known_at'] -%}
+  {%- set known = dataset_keys() + ['known_at'] -%}
   {%- for key in (invocation_args_dict.get('vars') or {}) if key not in known -%}
     {%- do log("scalespace: note: '" ~ key ~ "' is no key of a dataset file and changes nothing here; known are " ~ known | join(', '), info=true) -%}
   {%- endfor -%}

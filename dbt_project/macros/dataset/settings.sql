@@ -7,6 +7,14 @@
   {{ return(var(name, default)) }}
 {% endmacro %}
 
+{#- All keys of a dataset file. -#}
+{% macro dataset_keys() %}
+  {{ return([
+    'dataset', 'events_path', 'columns', 'csv', 'measures', 'timestamp_unit', 'source_timezone', 'actions', 'action_map',
+    'action_roles', 'unknown_actions', 'tie_order', 'split', 'session_gap_minutes', 'horizons', 'transition_prior',
+    'count_simultaneous']) }}
+{% endmacro %}
+
 {#- A key that holds a mapping; empty where it is left out. -#}
 {% macro mapping_setting(name) %}
   {%- set given = setting(name) or {} -%}

@@ -14,7 +14,9 @@
     {%- do note_unknown_keys() -%}
     {%- set home = home() -%}
     {%- if flags.WHICH in ['build', 'run'] -%}
-      {%- do run_query('select scalespace_discard_staged(' ~ text(home) ~ ')') -%}
+      {%- do create_update_state() -%}
+      {%- do sweep_built_files() -%}
+      {%- do point_views_at_built_files() -%}
       {#- Renders what base_events will run, which holds the dataset file against the log: one line now, not a page of skips. -#}
       {%- if 'model.scalespace.base_events' in selected_resources -%}{%- do raw_events() -%}{%- endif -%}
     {%- endif -%}
@@ -38,7 +40,7 @@
       {%- do log('scalespace: nothing was published, what was published before stays in force: ' ~ failed | length ~ ' nodes failed or were skipped, the first is ' ~ failed[0].node.name, info=true) -%}
       {%- do explain_unreadable_log(failed[0]) -%}
     {%- else -%}
-      {%- do publish_staged() -%}
+      {%- do publish_built(built) -%}
       {%- if accounting -%}
         {%- do run_query('select scalespace_write_report(' ~ text(home()) ~ ", 'accounting.json', " ~ text(tojson(accounting)) ~ ')') -%}
       {%- endif -%}

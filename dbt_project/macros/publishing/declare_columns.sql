@@ -12,7 +12,8 @@
   {%- set keys = [
       column(entity ~ '_id', 'varchar', {'user': 'Who.', 'item': 'Which item.', 'action': 'Which state: an action, or leave.'}[entity]),
       column('event_timestamp', 'timestamp', 'From when on the row holds, in UTC; until the next row of the ' ~ entity ~ '.')] -%}
-  {%- do add_columns(config.model, keys + columns) -%}
+  {%- set computed = [computed_at_column()] if 'features' in config.model.fqn else [] -%}
+  {%- do add_columns(config.model, keys + columns + computed) -%}
   {%- if not execute -%}
     {%- set declared = [] -%}
     {%- for name, given in config.model.columns.items() -%}
@@ -43,6 +44,11 @@
     {%- do copy['columns'].update(missing) -%}
     {%- do node.columns.update(node.from_dict(copy).columns) -%}
   {%- endif -%}
+{% endmacro %}
+
+{#- The last column of every feature view. -#}
+{% macro computed_at_column() %}
+  {{ return(column('computed_at', 'timestamp', 'When the row was computed, by the log\'s clock: the latest arrival known to the build that made it so; never earlier than in a build before.')) }}
 {% endmacro %}
 
 {#- Shorthand for one entry. -#}

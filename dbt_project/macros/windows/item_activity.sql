@@ -5,7 +5,7 @@
 -#}
 {% macro item_activity(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'item', 'family': 'item_activity', 'scale': scale,
+      meta={'publish': 'features', 'entity': 'item', 'family': 'item_activity', 'scale': scale, 'update_by': 'item',
             'description': 'One row per item and end of a UTC hour at which its activity in the last ' ~ scale ~ ' can change.'}) }}
   {%- do check_whole(scale, '1h', 'item_activity') -%}
   {%- set things = reappearing_things('item_activity') -%}
@@ -19,16 +19,21 @@
   {%- endfor -%}
   {%- do declare_columns(columns, entity='item') %}
 
-with {{ totals_with_reappearance(ref('int_item_totals'), ref('int_item_hours'), 'item_activity', scale, key='item_id') | trim }}
+with {{ totals_with_reappearance(ref('int_item_totals'), ref('int_item_hours'), 'item_activity', scale, key='item_id') | trim }},
 
-{% call window_steps('totals', scale, key='item_id') %}
+window_counts as (
+    {%- call window_steps('counted_totals', scale, key='item_id') %}
         {%- for measure in item_measures() %}
         {{ window_difference(measure.name, scale) }} as {{ measure.name }}_{{ scale }},
         {%- endfor %}
         {%- for thing in things %}
         {{ window_distinct(thing, scale) }} as {{ thing.column }}_{{ scale }}{{ ',' if not loop.last }}
         {%- endfor %}
-{% endcall %}
+    {%- endcall %}
+)
+
+select *, {{ computed_at() }} as computed_at
+from window_counts
 {% endmacro %}
 
 

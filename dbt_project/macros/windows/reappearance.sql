@@ -38,28 +38,37 @@
 {% endmacro %}
 
 {#-
-  CTE `totals`: running totals with the running entries and exits of a family's things for one scale.
+  CTE `counted_totals`: running totals with the running entries and exits of a family's things for one scale.
 
   running_totals: unique by key and event_timestamp. appearances: rows with the distances above, each at an
-  instant of running_totals.
+  instant of running_totals. In an update, what lies before the reach of the window counts at its first instant.
 -#}
 {% macro totals_with_reappearance(running_totals, appearances, family, scale, key='user_id') %}
 {%- set things = reappearing_things(family) -%}
 {%- set width = duration_us(scale) -%}
-reappearance_steps as (
+{%- set update = is_update() -%}
+{{ totals_in_reach(running_totals, scale, key) }}reappearance_steps as (
     select
         {{ key }},
-        event_timestamp
-        {%- for thing in things %},
+        {{ 'greatest(event_timestamp, coalesce(base_at, event_timestamp)) as event_timestamp' if update else 'event_timestamp' }}
+        {%- for thing in things %}
+        {%- set leaves -%}
+          ({{ thing.key }} is not null and {{ thing.name }}_returns_in_us is null or {{ thing.name }}_returns_in_us >= {{ width }})
+        {%- endset %},
         count(*) filter (where {{ thing.key }} is not null and {{ thing.name }}_seen_us_ago is null
-            {%- if width is not none %} or {{ thing.name }}_seen_us_ago >= {{ width }}{% endif %}) as {{ thing.name }}_entries
+            {%- if width is not none %} or {{ thing.name }}_seen_us_ago >= {{ width }}{% endif %})
+        {%- if update and width is not none %}
+            - count(*) filter (where event_timestamp < base_at and {{ leaves }})
+        {%- endif %} as {{ thing.name }}_entries
         {%- if width is not none %},
-        count(*) filter (where {{ thing.key }} is not null and {{ thing.name }}_returns_in_us is null
-            or {{ thing.name }}_returns_in_us >= {{ width }}) as {{ thing.name }}_exits
+        count(*) filter (where {{ 'event_timestamp >= coalesce(base_at, event_timestamp) and ' if update }}{{ leaves }}) as {{ thing.name }}_exits
         {%- endif %}
         {%- endfor %}
     from {{ appearances }}
-    group by {{ key }}, event_timestamp
+    {%- if update %}
+    join reach using ({{ key }})
+    {%- endif %}
+    group by all
 ),
 
 reappearance_totals as (
@@ -76,9 +85,9 @@ reappearance_totals as (
     window so_far as (partition by {{ key }} order by event_timestamp rows unbounded preceding)
 ),
 
-totals as (
+counted_totals as (
     select *
-    from {{ running_totals }}
+    from {{ totals_of(running_totals) }}
     join reappearance_totals using ({{ key }}, event_timestamp)
 )
 {% endmacro %}

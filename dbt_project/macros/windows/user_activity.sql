@@ -1,7 +1,7 @@
 {#- The model user_activity_<scale>, whole: its contract and its rows. -#}
 {% macro user_activity(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'user', 'family': 'user_activity', 'scale': scale,
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_activity', 'scale': scale, 'update_by': 'user',
             'description': 'One row per user and instant at which activity in the last ' ~ scale ~ ' can change.'}) }}
   {%- do declare_columns(user_activity_columns(scale)) -%}
   {%- set things = reappearing_things('user_activity') %}
@@ -9,7 +9,7 @@
 with {{ totals_with_reappearance(ref('int_user_totals'), ref('int_events'), 'user_activity', scale) | trim }},
 
 window_totals as (
-    {%- call window_steps('totals', scale) %}
+    {%- call window_steps('counted_totals', scale) %}
         {%- for measure in event_measures() + instant_measures() %}
         {{ window_difference(measure.name, scale) }} as {{ measure.name }},
         {%- endfor %}
@@ -24,7 +24,8 @@ select
     event_timestamp
     {%- for column in user_activity_columns(scale) %},
     {{ column.sql }} as {{ column.name }}
-    {%- endfor %}
+    {%- endfor %},
+    {{ computed_at() }} as computed_at
 from window_totals
 {% endmacro %}
 

@@ -1,7 +1,7 @@
 {#- The model user_rhythm_<scale>, whole: its contract and its rows. -#}
 {% macro user_rhythm(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'user', 'family': 'user_rhythm', 'scale': scale,
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_rhythm', 'scale': scale, 'update_by': 'user',
             'description': 'One row per user and instant at which the rhythm of the last ' ~ scale ~ ' can change.'}) }}
   {%- set span = window_span(scale) -%}
   {%- do declare_columns([
@@ -12,15 +12,15 @@
       column('distinct_locations_' ~ scale, 'bigint', 'Different known locations ' ~ span ~ '.'),
       column('location_change_count_' ~ scale, 'bigint', 'Events whose known location differs from the last known one ' ~ span ~ '.'),
     ]) -%}
-  {%- set hours = rhythm_hours() -%}
-  {%- set weekdays = rhythm_weekdays() %}
+  {%- set hours = all_unpacked('hours', 24) -%}
+  {%- set weekdays = all_unpacked('weekdays', 7) %}
 
 with {{ totals_with_reappearance(ref('int_rhythm_totals'), ref('int_events'), 'user_rhythm', scale) | trim }},
 
 window_totals as (
-    {%- call window_steps('totals', scale) %}
-        {%- for measure in ['event_count', 'location_change_count'] + hours + weekdays %}
-        {{ window_difference(measure, scale) }} as {{ measure }},
+    {%- call window_steps('counted_totals', scale) %}
+        {%- for measure in rhythm_measures() %}
+        {{ window_difference(measure.name, scale) }} as {{ measure.name }},
         {%- endfor %}
         {%- for thing in reappearing_things('user_rhythm') %}
         {{ window_distinct(thing, scale) }} as {{ thing.column }}{{ ',' if not loop.last }}
@@ -41,22 +41,13 @@ select
     ] as daypart_shares_{{ scale }},
     cast({{ weekdays[5:] | join(' + ') }} as double) / nullif(event_count, 0) as weekend_share_{{ scale }},
     distinct_locations as distinct_locations_{{ scale }},
-    location_change_count as location_change_count_{{ scale }}
+    location_change_count as location_change_count_{{ scale }},
+    {{ computed_at() }} as computed_at
 from window_totals
 {% endmacro %}
 
 
-{#- The running totals: a column for each hour and weekday, because as lists they cost six times as much, and INTEGER,
-    because the width of a row is what a window's joins cost. -#}
-{% macro rhythm_hours() %}
-  {%- set names = [] -%}
-  {%- for hour in range(24) -%}{%- do names.append('hour_' ~ hour ~ '_count') -%}{%- endfor -%}
-  {{ return(names) }}
-{% endmacro %}
-
-{#- Monday first, as ISO has them: 1 to 7. -#}
-{% macro rhythm_weekdays() %}
-  {%- set names = [] -%}
-  {%- for weekday in range(1, 8) -%}{%- do names.append('weekday_' ~ weekday ~ '_count') -%}{%- endfor -%}
-  {{ return(names) }}
+{#- The running totals: {name, type}. -#}
+{% macro rhythm_measures() %}
+  {{ return([{'name': 'event_count'}, {'name': 'location_change_count'}] + packed_columns('hours', 24) + packed_columns('weekdays', 7)) }}
 {% endmacro %}

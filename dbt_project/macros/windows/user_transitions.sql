@@ -1,7 +1,7 @@
 {#- The model user_transitions_<scale>, whole: its contract and its rows. -#}
 {% macro user_transitions(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'user', 'family': 'user_transitions', 'scale': scale,
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_transitions', 'scale': scale, 'update_by': 'user',
             'description': 'One row per user and instant at which transitions in the last ' ~ scale ~ ', or the state now, can change.'}) }}
   {%- set size = states() | length -%}
   {%- set span = window_span(scale) -%}
@@ -12,11 +12,26 @@
       column('transition_entropy_' ~ scale, 'double', 'Entropy of that row in nats.'),
     ]) -%}
 
-with counted as (
-    {%- call window_steps(ref('int_transition_totals'), scale) %}
+with {{ totals_in_reach(ref('int_transition_totals'), scale) | trim }}window_totals as (
+    {%- call window_steps(totals_of(ref('int_transition_totals')), scale) %}
         now.state_index as state_index,
+        {%- if transitions_are_packed() %}
+        {%- for packed in packed_columns('transitions', transition_cells()) %}
+        {{ window_difference(packed.name, scale) }} as {{ packed.name }}{{ ',' if not loop.last }}
+        {%- endfor %}
+        {%- else %}
         {{ window_list_difference('transition_counts', scale) }} as counts
+        {%- endif %}
     {%- endcall %}
+),
+
+counted as (
+    select
+        user_id,
+        event_timestamp,
+        state_index,
+        {{ '[' ~ all_unpacked('transitions', transition_cells()) | join(', ') ~ ']' if transitions_are_packed() else 'counts' }} as counts
+    from window_totals
 ),
 
 rows_now as (
@@ -42,6 +57,18 @@ select
     counts as transition_counts_{{ scale }},
     cast(list_sum(counts) as bigint) as transition_total_{{ scale }},
     probabilities as next_probabilities_{{ scale }},
-    -list_sum(list_transform(probabilities, lambda p: p * ln(p))) as transition_entropy_{{ scale }}
+    -list_sum(list_transform(probabilities, lambda p: p * ln(p))) as transition_entropy_{{ scale }},
+    {{ computed_at() }} as computed_at
 from smoothed
+{% endmacro %}
+
+
+{#- Cells of the transition matrix. -#}
+{% macro transition_cells() %}
+  {{ return((states() | length) ** 2) }}
+{% endmacro %}
+
+{#- Few enough cells for a counter of each at every instant; of a wide taxonomy most cells are 0 for ever. -#}
+{% macro transitions_are_packed() %}
+  {{ return(transition_cells() <= 64) }}
 {% endmacro %}

@@ -6,13 +6,17 @@
 
   An entry holds what is now and looks up its past; an expiry holds its past and looks up what is now. So a row
   costs one as-of join, and as the totals are unique by key and event_timestamp, that join has one answer.
+
+  In an update, only the steps from the first touched instant on are made, and `totals` has to have touched_from
+  (see totals_in_reach).
 -#}
 {% macro window_steps(totals, scale, key='user_id') %}
+    {%- set update = is_update() %}
     select
         now.{{ key }},
         now.event_timestamp,
         {{ caller() | trim }}
-    from {{ totals }} as now
+    from {{ '(select * from ' ~ totals ~ ' where event_timestamp >= touched_from)' if update else totals }} as now
     {%- if scale != 'all' %}
     {%- set width = 'to_microseconds(' ~ duration_us(scale) ~ ')' %}
     asof left join {{ totals }} as past
@@ -22,12 +26,44 @@
         past.{{ key }},
         past.event_timestamp + {{ width }},
         {{ caller() | trim }}
-    from {{ totals }} as past
+    from {{ '(select * from ' ~ totals ~ ' where event_timestamp + ' ~ width ~ ' >= touched_from)' if update else totals }} as past
     asof join {{ totals }} as now
         on past.{{ key }} = now.{{ key }} and past.event_timestamp + {{ width }} >= now.event_timestamp
     -- An expiry that falls on an entry has its row already.
     where now.event_timestamp < past.event_timestamp + {{ width }}
     {%- endif %}
+{% endmacro %}
+
+{#-
+  In an update, the CTEs `reach` and `totals`, with a comma after them: of each touched owner, the running totals that
+  the steps from touched_from on can see, which go back to the last instant at or before touched_from - W. So the cost
+  of an update is that of the rows that it makes. Otherwise nothing.
+-#}
+{% macro totals_in_reach(running_totals, scale, key='user_id') %}
+{%- if is_update() -%}
+reach as (
+    select touched.{{ key }}, touched.touched_from, base.event_timestamp as base_at
+    from {{ touched(key) }} as touched
+    asof left join {{ running_totals }} as base
+        on touched.{{ key }} = base.{{ key }}
+        {%- if scale == 'all' %} and touched.touched_from > base.event_timestamp
+        {%- else %} and touched.touched_from - to_microseconds({{ duration_us(scale) }}) >= base.event_timestamp
+        {%- endif %}
+),
+
+totals as (
+    select totals.*, reach.touched_from
+    from {{ running_totals }} as totals
+    join reach using ({{ key }})
+    where totals.event_timestamp >= coalesce(reach.base_at, totals.event_timestamp)
+),
+
+{% endif -%}
+{% endmacro %}
+
+{#- What the steps are made of: the running totals, or in an update those in reach. -#}
+{% macro totals_of(running_totals) %}
+  {{ return('totals' if is_update() else running_totals) }}
 {% endmacro %}
 
 {#- An additive measure over the window. -#}

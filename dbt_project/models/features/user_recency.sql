@@ -1,5 +1,5 @@
 -- Grain: one instant of one user with an event.
-{{ config(meta={'family': 'user_recency'}) }}
+{{ config(meta={'family': 'user_recency', 'update_by': 'user'}) }}
 
 with known as (
     select
@@ -16,7 +16,7 @@ with known as (
         list(item_id) over (
             partition by user_id order by event_position rows between 6 preceding and current row
         ) as last_7_items
-    from {{ ref('int_events') }}
+    from {{ of_touched(ref('int_events')) }}
     window so_far as (partition by user_id order by event_position rows unbounded preceding)
 ),
 
@@ -29,7 +29,7 @@ gaps as (
         sum(gap_ms) over last_{{ k }} as gap_ms_sum_{{ k }},
         sum(cast(gap_ms as hugeint) * gap_ms) over last_{{ k }} as gap_ms_square_sum_{{ k }}
         {%- endfor %}
-    from {{ ref('int_user_totals') }}
+    from {{ of_touched(ref('int_user_totals')) }}
     window
         {%- for k in [1, 3, 5, 7] %}
         last_{{ k }} as (
@@ -55,7 +55,8 @@ select
     {%- endfor %}
     -- Known items of the last 7 events, less the different ones among them.
     cast(len(list_filter(last_7_items, lambda item: item is not null)) - list_unique(last_7_items) as bigint)
-        as item_repeat_count_last_7
-from known
+        as item_repeat_count_last_7,
+    {{ computed_at() }} as computed_at
+from {{ touched_instants('known') }}
 join gaps using (user_id, event_timestamp)
 where ends_instant

@@ -1,5 +1,5 @@
 -- Grain: one instant of one user with an event.
-{{ config(meta={'family': 'user_sequence'}) }}
+{{ config(meta={'family': 'user_sequence', 'update_by': 'user'}) }}
 
 {#- Arrays hold no null on the way through a feature store, so what is missing has a value that no event can have. -#}
 {%- set arrays = {
@@ -10,7 +10,23 @@
     'sequence_durations_ms': 'coalesce(duration_ms, -1)',
     'sequence_hours': 'hour',
 } %}
+{%- if is_update() %}
+-- The events that the sequences from the first touched instant on can hold.
+with log as (
+    select events.*
+    from {{ ref('int_events') }} as events
+    join (
+        select user_id, coalesce(min(event_position) filter (where event_timestamp >= touched_from), 0) as first_position
+        from {{ of_touched(ref('int_events')) }}
+        group by user_id
+    ) as touched
+        on events.user_id = touched.user_id and events.event_position > touched.first_position - 50
+),
+
+sequences as (
+{%- else %}
 with sequences as (
+{%- endif %}
     select
         user_id,
         event_timestamp,
@@ -18,10 +34,16 @@ with sequences as (
         {%- for name, value in arrays.items() %},
         list({{ value }}) over last_50 as {{ name }}
         {%- endfor %}
-    from {{ ref('int_events') }}
+    from {{ 'log' if is_update() else ref('int_events') }}
     window last_50 as (partition by user_id order by event_position rows between 49 preceding and current row)
 )
 
-select * exclude (ends_instant)
-from sequences
+select
+    user_id,
+    event_timestamp
+    {%- for name in arrays %},
+    {{ name }}
+    {%- endfor %},
+    {{ computed_at() }} as computed_at
+from {{ touched_instants('sequences') }}
 where ends_instant

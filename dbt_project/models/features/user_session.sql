@@ -1,7 +1,23 @@
 -- Grain: one instant of one user with an event, or at which a session closes.
-{{ config(meta={'family': 'user_session'}) }}
+{{ config(meta={'family': 'user_session', 'update_by': 'user'}) }}
 
+{%- if is_update() %}
+-- The sessions that have a step from the first touched instant on, and the one before, whose pattern they know.
+with log as (
+    select events.*
+    from {{ ref('int_events') }} as events
+    join (
+        select user_id, coalesce(max(session_ordinal) filter (where event_timestamp < touched_from), 0) as last_before
+        from {{ of_touched(ref('int_events')) }}
+        group by user_id
+    ) as touched
+        on events.user_id = touched.user_id and events.session_ordinal >= touched.last_before - 1
+),
+
+so_far as (
+{%- else %}
 with so_far as (
+{%- endif %}
     select
         user_id,
         event_timestamp,
@@ -16,7 +32,7 @@ with so_far as (
         bool_or(action_type in {{ text_list(actions_of_role('search')) }}) over whole_session as has_search,
         ends_instant,
         ends_session
-    from {{ ref('int_events') }}
+    from {{ 'log' if is_update() else ref('int_events') }}
     window
         in_session as (partition by user_id, session_ordinal order by event_position rows unbounded preceding),
         whole_session as (partition by user_id, session_ordinal)
@@ -59,7 +75,8 @@ select
     cast(steps.session_event_count as bigint) as session_event_count,
     cast(steps.session_conversion_count as bigint) as session_conversion_count,
     steps.session_is_open,
-    closed.pattern as last_closed_session_pattern
-from steps
+    closed.pattern as last_closed_session_pattern,
+    {{ computed_at() }} as computed_at
+from {{ touched_instants('steps') }} as steps
 left join closed
     on steps.user_id = closed.user_id and steps.last_closed_ordinal = closed.session_ordinal

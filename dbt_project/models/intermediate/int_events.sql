@@ -1,4 +1,7 @@
 -- Grain: one accepted event, in its user's total order, with what the order says of it.
+{{ config(meta={'update_by': 'user', 'update_rows': 'history'}) }}
+{%- if not execute %}{# The order of the build, and the version. #}{% do ref('event_changes') %}{% endif %}
+
 with ordered as (
     select
         *,
@@ -8,7 +11,7 @@ with ordered as (
         -- The last category and location that were known before this event.
         lag(category_id ignore nulls) over in_order as known_category_id,
         lag(location ignore nulls) over in_order as known_location
-    from {{ ref('stg_events') }}
+    from {{ of_touched(ref('stg_events')) }}
     window in_order as (partition by user_id order by {{ total_order() }})
 ),
 

@@ -1,4 +1,6 @@
 -- Grain: one closed UTC hour in which one user did something with one item, by its end.
+{{ config(meta={'update_by': 'item', 'update_rows': 'history'}) }}
+
 with hours as (
     select
         item_id,
@@ -7,9 +9,9 @@ with hours as (
         {%- for measure in item_measures() %},
         {{ measure.increment }} as {{ measure.name }}
         {%- endfor %}
-    from {{ ref('int_events') }}
+    from {{ of_touched(ref('int_events'), 'item_id') }}
     where item_id is not null
-    group by all
+    group by item_id, user_id, {{ end_of_hour('event_timestamp') }}
 )
 
 select

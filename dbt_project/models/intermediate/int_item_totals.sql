@@ -1,20 +1,15 @@
 -- Grain: one closed UTC hour with an event of one item, by its end. Running totals up to and including that hour.
-with per_hour as (
+{{ config(meta={'update_by': 'item', 'update_rows': 'tail'}) }}
+
+with increments as (
     select
         item_id,
         event_timestamp
         {%- for measure in item_measures() %},
         sum({{ measure.name }}) as {{ measure.name }}
         {%- endfor %}
-    from {{ ref('int_item_hours') }}
+    from {{ touched_instants(ref('int_item_hours'), 'item_id') }}
     group by item_id, event_timestamp
 )
 
-select
-    item_id,
-    event_timestamp
-    {%- for measure in item_measures() %},
-    cast(sum({{ measure.name }}) over so_far as bigint) as {{ measure.name }}
-    {%- endfor %}
-from per_hour
-window so_far as (partition by item_id order by event_timestamp rows unbounded preceding)
+{{ running_totals('increments', item_measures(), key='item_id') | trim }}

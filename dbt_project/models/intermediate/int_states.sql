@@ -1,7 +1,13 @@
 -- Grain: one state of one user: each event, and `leave` at the close of each session.
-with events as (
+{{ config(meta={'update_by': 'user', 'update_rows': 'history'}) }}
+
+with log as (
+    select * from {{ of_touched(ref('int_events')) }}
+),
+
+events as (
     select user_id, event_timestamp, event_position, action_index as state_index, false as is_leave, ends_instant
-    from {{ ref('int_events') }}
+    from log
 ),
 
 leaves as (
@@ -13,7 +19,7 @@ leaves as (
         {{ actions() | length }} as state_index,
         true as is_leave,
         true as ends_instant
-    from {{ ref('int_events') }}
+    from log
     where ends_session
 ),
 

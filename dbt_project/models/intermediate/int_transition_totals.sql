@@ -1,36 +1,36 @@
 -- Grain: one instant of one user's state sequence. Running counts of every transition, and the state now.
-{%- set cells = (states() | length) ** 2 %}
-{%- if cells <= 64 %}
--- Few enough cells for a running sum of each.
-with running as (
+{{ config(meta={'update_by': 'user', 'update_rows': 'tail' if transitions_are_packed() else 'history'}) }}
+{%- set cells = transition_cells() %}
+{%- if transitions_are_packed() %}
+
+with increments as (
     select
         user_id,
         event_timestamp,
-        state_index,
-        ends_instant,
-        [
-            {%- for cell in range(cells) %}
-            cast(sum(case when transition = {{ cell }} then 1 else 0 end) over so_far as bigint){{ ',' if not loop.last }}
-            {%- endfor %}
-        ] as transition_counts
-    from {{ ref('int_states') }}
-    window so_far as (partition by user_id order by event_position, is_leave rows unbounded preceding)
+        -- The state at the end of the instant.
+        arg_max(state_index, event_position) as state_index,
+        {{- packed_increments('transitions', cells, 'transition') }}
+    from {{ touched_instants(ref('int_states')) }}
+    group by user_id, event_timestamp
 )
 
-select * exclude (ends_instant)
-from running
-where ends_instant
+{{ running_totals('increments', packed_columns('transitions', cells), kept=['state_index']) | trim }}
 {%- else %}
+
 -- Of the many possible transitions a user makes few, so only those that he ever makes are counted along his instants.
-with instants as (
+with states as (
+    select * from {{ of_touched(ref('int_states')) }}
+),
+
+instants as (
     select user_id, event_timestamp, state_index
-    from {{ ref('int_states') }}
+    from states
     where ends_instant
 ),
 
 made as (
     select user_id, transition, event_timestamp, count(*) as times
-    from {{ ref('int_states') }}
+    from states
     where transition is not null
     group by user_id, transition, event_timestamp
 ),

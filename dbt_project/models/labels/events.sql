@@ -1,5 +1,5 @@
 -- Grain: one accepted event, by its place in its user's total order.
-{{ config(meta={'keys': ['user_id', 'event_position']}) }}
+{{ config(meta={'keys': ['user_id', 'event_position'], 'update_by': 'user'}) }}
 {%- do declare_columns([
     column('event_position', 'bigint', 'Place in the user\'s total order, from 1.'),
     column('event_id', 'varchar', 'Unique per event; derived from the whole row where the log has none.'),
@@ -30,4 +30,4 @@ select
     {%- for name, decimals in measures().items() %},
     cast({{ measure_column(name) }} as double) / {{ 10 ** decimals }} as {{ identifier(name) }}
     {%- endfor %}
-from {{ ref('int_events') }}
+from {{ touched_instants(ref('int_events')) }}

@@ -1,0 +1,55 @@
+{#-
+  The materialization of event_changes: adds what this reading of the log changed, under a new version, and keeps the
+  reading's fingerprints for the next one. Both in one transaction: a change is never lost, and never told twice.
+-#}
+{% materialization change_log, adapter='duckdb' %}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- set is_first = not has_fingerprints_before() -%}
+
+  {% call statement('main') -%}
+    create table if not exists {{ this }} (version bigint, entity varchar, key varchar, touched_from timestamp);
+    create or replace temporary table changed as {{ compiled_code }}
+  {%- endcall %}
+
+  {%- if not flags.EMPTY -%}
+    {%- set changed = run_query('select count(*) from changed').rows[0][0] > 0 -%}
+    {%- set before = run_query('select coalesce(max(version), 0), coalesce(max(epoch_us(computed_at)), -1) from state.versions').rows[0] -%}
+    {%- set version = before[0] | int -%}
+    {%- if is_first or changed -%}
+      {%- set version = version + 1 -%}
+      {%- if is_first -%}
+        {#- Nothing before can be compared with what comes: whoever is of an earlier version is made whole. -#}
+        {%- do run_query('delete from ' ~ this) -%}
+        {%- do run_query('delete from state.versions') -%}
+      {%- endif -%}
+      {%- do run_query('insert into ' ~ this ~ ' select ' ~ version ~ ', entity, key, touched_from from changed') -%}
+      {#- The log's clock: when it last learned of something. It never goes back, also where late rows do not say when they came. -#}
+      {%- do run_query('insert into state.versions select ' ~ version ~ ', make_timestamp(greatest(coalesce(max(epoch_us(ingested_at)), 0), ' ~ before[1] ~ ' + 1)) from ' ~ ref('stg_events')) -%}
+      {%- do run_query('create or replace table state.event_fingerprints as ' ~ event_fingerprints()) -%}
+      {#- Seven cuts in the past and one at the log's end: see incremental_parquet. -#}
+      {%- do run_query('create or replace table state.time_slices as select distinct unnest(list_append(quantile_disc(event_timestamp, [' ~ range(1, 8) | join(' / 8.0, ') ~ ' / 8.0]), max(event_timestamp))) as cut from ' ~ ref('stg_events') ~ ' having count(*) >= 250000') -%}
+      {%- do forget_versions() -%}
+    {%- endif -%}
+    {%- do note_applied({'version': version, 'code': change_code(), 'computed_at': 'null'}) -%}
+  {%- endif -%}
+  {%- do run_query('drop table changed') -%}
+
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ adapter.commit() }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [this.incorporate(type='table')]}) }}
+{% endmaterialization %}
+
+{#- Drop the versions that every model of the project has taken in. -#}
+{% macro forget_versions() %}
+  {%- set names = [] -%}
+  {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.name != 'event_changes' and update_entity(node) -%}
+    {%- do names.append(node.name) -%}
+  {%- endfor -%}
+  {%- set oldest = run_query('select min(version) from (select version from state.applied where name in ' ~ text_list(names) ~ ' qualify row_number() over (partition by name order by note_id desc) = 1)').rows[0][0] -%}
+  {%- if oldest is not none -%}
+    {%- do run_query('delete from state.versions where version < ' ~ oldest) -%}
+    {%- do run_query('delete from ' ~ event_changes_relation() ~ ' where version <= ' ~ oldest) -%}
+  {%- endif -%}
+{% endmacro %}

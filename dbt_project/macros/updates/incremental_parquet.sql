@@ -1,0 +1,168 @@
+{#-
+  A published model: a Parquet file, sorted by its keys, and a view of the warehouse over it, by which other models and
+  tests read it. It is kept up to date: rows of what was touched are made again, the rest of the file is taken over.
+
+  The file lies in .built/ until the build publishes it. It gets a new name whenever it changes, and the view and the
+  note of its version change in one transaction: a killed build leaves the old file in use, or the new one.
+-#}
+{% materialization incremental_parquet, adapter='duckdb' %}
+  {%- set scope = update_scope() -%}
+  {%- set existing = load_cached_relation(this) -%}
+  {%- set target = this.incorporate(type='view') -%}
+  {%- set keys = publishing_keys(model) -%}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- do get_assert_columns_equivalent(compiled_code) -%}
+
+  {% call statement('main') -%}
+    {%- if scope.whole -%}
+      {{ write_rows(get_select_subquery(compiled_code), scope, keys) }}
+    {%- elif scope.touched -%}
+      create or replace temporary table {{ changed_rows() }} as {{ get_select_subquery(compiled_code) }}
+    {%- else -%}
+      select 'nothing was touched'
+    {%- endif -%}
+  {%- endcall %}
+  {%- set file = scope.file -%}
+  {%- if scope.whole -%}
+    {%- set file = built_file(scope) -%}
+    {%- do run_query('select scalespace_keep(' ~ text(file ~ '.partial') ~ ')') -%}
+  {%- elif scope.touched -%}
+    {%- set file = merge_changed_rows(scope, keys) -%}
+    {%- do run_query('drop table ' ~ changed_rows()) -%}
+  {%- endif -%}
+  {%- if file != scope.file -%}
+    {%- if existing is not none and not existing.is_view -%}{%- do adapter.drop_relation(existing) -%}{%- endif -%}
+    {%- do run_query('create or replace view ' ~ target ~ ' as select * from read_parquet(' ~ text(file) ~ ')') -%}
+    {%- do check_keys(target, keys) -%}
+  {%- endif -%}
+  {%- do note_applied(scope, file) -%}
+
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ adapter.commit() }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [target]}) }}
+{% endmaterialization %}
+
+{#- The columns that a row is unique by: the entity (or what the model names) and the instant. -#}
+{% macro publishing_keys(node) %}
+  {{ return(node.config.meta.get('keys') or [node.config.meta.get('entity', 'user') ~ '_id', 'event_timestamp']) }}
+{% endmacro %}
+
+{#- A name that no file had before. -#}
+{% macro built_file(scope) %}
+  {%- if not scope.built_file -%}
+    {%- do scope.update({'built_file': home() ~ '/.built/' ~ model.config.meta.publish ~ '/' ~ model.name ~ '.' ~ run_query("select nextval('state.note_ids')").rows[0][0] ~ '.parquet'}) -%}
+  {%- endif -%}
+  {{ return(scope.built_file) }}
+{% endmacro %}
+
+{% macro changed_rows() %}
+  {{ return(identifier(model.name ~ '__changed')) }}
+{% endmacro %}
+
+{#- COPY rows, sorted, to the model's next file. -#}
+{% macro write_rows(rows, scope, keys) %}
+  {{- return('copy (select * from (' ~ nullable(rows) ~ ') order by ' ~ (time_slices() + keys) | join(', ')
+      ~ ') to ' ~ text(built_file(scope) ~ '.partial') ~ ' (format parquet, compression zstd)') -}}
+{% endmacro %}
+
+{#-
+  DuckDB writes a column as required where it can tell that it holds no null, and that differs from build to build. Row
+  groups of two files fit together only if both say the same: a row of nulls that never comes makes every column optional.
+-#}
+{% macro nullable(rows) %}
+  {%- set nulls = [] -%}
+  {%- for name in model.columns -%}{%- do nulls.append('null') -%}{%- endfor -%}
+  {{ return('select * from (' ~ rows ~ ') union all select ' ~ nulls | join(', ') ~ ' where random() < -1') }}
+{% endmacro %}
+
+{#-
+  A long file is sorted by slices of time first, so that what happens after its log's end, and what an update makes
+  again, lies in few of its row groups. Short files are one slice.
+-#}
+{% macro time_slices() %}
+  {%- set slices = [] -%}
+  {%- for cut in run_query('select cut from state.time_slices order by cut').columns[0].values() -%}
+    {%- do slices.append("cast(event_timestamp > timestamp '" ~ cut ~ "' as integer)") -%}
+  {%- endfor -%}
+  {{ return(['(' ~ slices | join(' + ') ~ ')'] if slices else []) }}
+{% endmacro %}
+
+{#-
+  Put the changed rows into the file, as a new one, and return its name. Row groups without a row to replace are taken
+  over as they are; the others' rows that nothing touched are written again, with the changed ones. A row that was made
+  again and is what it was keeps its computed_at.
+-#}
+{% macro merge_changed_rows(scope, keys) %}
+  {%- set owner = update_entity(model) ~ '_id' -%}
+  {%- set old = 'read_parquet(' ~ text(scope.file) ~ ', file_row_number = true)' -%}
+  {%- set groups = run_query(
+      'with row_groups as (select row_group_id, row_group_num_rows, coalesce(sum(row_group_num_rows) over (order by row_group_id rows between unbounded preceding and 1 preceding), 0) as first_row'
+      ~ ' from (select distinct row_group_id, row_group_num_rows from parquet_metadata(' ~ text(scope.file) ~ ') where row_group_id is not null)),'
+      ~ ' replaced as (select rows.file_row_number from ' ~ old ~ ' as rows join ' ~ touched(owner) ~ ' as touched on rows.' ~ owner ~ ' = touched.' ~ owner ~ ' and rows.event_timestamp >= touched.touched_from)'
+      ~ ' select row_group_id, first_row, first_row + row_group_num_rows, count(file_row_number) from row_groups left join replaced on file_row_number >= first_row and file_row_number < first_row + row_group_num_rows group by all order by 1').rows -%}
+  {%- set kept, opened = [], [] -%}
+  {%- for group in groups -%}
+    {%- if group[3] == 0 and groups | length > 1 -%}{%- do kept.append(group[0] | int) -%}
+    {%- else -%}{%- do opened.append('file_row_number >= ' ~ group[1] ~ ' and file_row_number < ' ~ group[2]) -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {#- What comes after all that the file holds goes to its last row group, which would else be one of many small ones. -#}
+  {%- if kept and kept[-1] == groups | length - 1 and groups[-1][2] - groups[-1][1] < 122880 -%}
+    {%- do kept.pop() -%}
+    {%- do opened.append('file_row_number >= ' ~ groups[-1][1]) -%}
+  {%- endif -%}
+
+  {%- set columns = [] -%}
+  {%- for name in model.columns -%}{%- do columns.append(identifier(name)) -%}{%- endfor -%}
+  {%- set values = [] -%}
+  {%- for name in model.columns if name not in keys + ['computed_at'] -%}{%- do values.append(identifier(name)) -%}{%- endfor -%}
+  {%- set rows -%}
+    with opened as (
+        select rows.*, touched.{{ owner }} is not null as is_replaced
+        from {{ old }} as rows
+        left join {{ touched(owner) }} as touched
+            on rows.{{ owner }} = touched.{{ owner }} and rows.event_timestamp >= touched.touched_from
+        where {{ '(' ~ opened | join(') or (') ~ ')' if opened else 'false' }}
+    )
+    select {{ columns | join(', ') }} from opened where not is_replaced
+    union all
+    select
+        {%- for name in columns %}
+        {%- if name == '"computed_at"' %}
+        case when replaced.is_replaced and ({% for value in values %}changed.{{ value }} is not distinct from replaced.{{ value }}{{ ' and ' if not loop.last }}{% endfor %})
+            then replaced.computed_at else changed.computed_at end as computed_at
+        {%- else %}
+        changed.{{ name }}
+        {%- endif %}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ changed_rows() }} as changed
+    left join (select * from opened where is_replaced) as replaced
+        on {% for key in keys %}changed.{{ key }} = replaced.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
+  {%- endset -%}
+  {%- do run_query(write_rows(rows, scope, keys)) -%}
+  {%- set file = built_file(scope) -%}
+  {%- if kept -%}
+    {%- set request = tojson({'old': scope.file, 'keep': kept, 'new': file ~ '.partial', 'out': file}) -%}
+    {%- if run_query('select scalespace_splice(' ~ text(request) ~ ')').rows[0][0] -%}
+      {{ return(file) }}
+    {%- endif -%}
+    {{ exceptions.raise_compiler_error(model.name ~ ': its file has other columns than before: run with --full-refresh') }}
+  {%- endif -%}
+  {%- do run_query('select scalespace_keep(' ~ text(file ~ '.partial') ~ ')') -%}
+  {{ return(file) }}
+{% endmacro %}
+
+{#- Where no test of the keys will run, as for a scale that is one file, they are checked while the model is built. -#}
+{% macro check_keys(relation, keys) %}
+  {%- for node in graph.nodes.values() if flags.WHICH == 'build' and node.resource_type == 'test' and node.attached_node == model.unique_id and node.test_metadata and node.test_metadata.name == 'unique_by' -%}
+    {{ return(none) }}
+  {%- endfor -%}
+  {%- set wrong = run_query(
+      'select coalesce(sum(times - 1), 0), coalesce(sum(times) filter (where ' ~ keys | join(' is null or ') ~ ' is null), 0)'
+      ~ ' from (select ' ~ keys | join(', ') ~ ', count(*) as times from ' ~ relation ~ ' group by ' ~ keys | join(', ') ~ ')').rows[0] -%}
+  {%- if wrong[0] or wrong[1] -%}
+    {{ exceptions.raise_compiler_error(model.name ~ ' is not unique by (' ~ keys | join(', ') ~ '): ' ~ wrong[0] ~ ' rows too many, ' ~ wrong[1] ~ ' with a null key') }}
+  {%- endif -%}
+{% endmacro %}

@@ -1,0 +1,40 @@
+{#-
+  Select the running totals along each owner's instants, up to and including each instant.
+
+  increments: a relation unique by key and event_timestamp, with a column for each measure. measures: list of
+  {name, type}. kept: columns that go along as they are. In an update, increments begin at the first touched instant
+  of each owner (see touched_instants), and the totals go on from the last ones before it.
+-#}
+{% macro running_totals(increments, measures, key='user_id', kept=[]) %}
+{%- set update = is_update() -%}
+select
+    increments.{{ key }},
+    increments.event_timestamp
+    {%- for name in kept %},
+    increments.{{ name }}
+    {%- endfor %}
+    {%- for measure in measures %},
+    cast(
+        {%- if update %}coalesce(carried.{{ measure.name }}, 0) + {% endif -%}
+        sum(increments.{{ measure.name }}) over so_far as {{ measure.type or 'bigint' }}) as {{ measure.name }}
+    {%- endfor %}
+from {{ increments }} as increments
+{%- if update %}
+left join (
+    select totals.*
+    from {{ touched(key) }} as touched
+    asof join {{ this }} as totals
+        on touched.{{ key }} = totals.{{ key }} and touched.touched_from > totals.event_timestamp
+) as carried
+    on increments.{{ key }} = carried.{{ key }}
+{%- endif %}
+window so_far as (partition by increments.{{ key }} order by increments.event_timestamp rows unbounded preceding)
+{% endmacro %}
+
+{#- The rows of a relation at which something is to be counted: all of them, or those from the first touched instant on. -#}
+{% macro touched_instants(relation, key='user_id') %}
+  {%- if is_update() -%}
+    {{ return('(select * from ' ~ relation ~ ' join ' ~ touched(key) ~ ' using (' ~ key ~ ') where event_timestamp >= touched_from)') }}
+  {%- endif -%}
+  {{ return(relation) }}
+{% endmacro %}

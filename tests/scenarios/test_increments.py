@@ -1,0 +1,330 @@
+"""A second build costs what changed, and makes what a full one makes, whatever came or was killed.
+
+Cases of others that are answered here: E2 (a day appended twice), E3 (a shrunken input), E7 (runs
+skipped, then late events), E8 (`--empty`, then a build), E9 (a session across an increment's edge),
+E12 (a late event changes exactly the rows within its windows).
+
+E23 (the cost of an increment does not depend on W) cannot hold for values that are stored at every
+instant: an event at t gives other values to the rows in (t, t + W], which the store has already.
+What holds instead, and is tested with E12, is that no other row is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from dbt_runner import DBT, ROOT
+from dbt_session import DbtSession
+from oracle import OracleConfig
+from same_tables import table_differences
+from strategies import RawLog, random_log, write_log
+
+WIDE = OracleConfig(
+    actions=[f"kind_{number}" for number in range(12)],
+    action_roles={"kind_3": "search", "kind_7": "conversion"},
+    horizons={"1d": 86_400_000_000},
+)
+PLAIN = {"user_id": "who", "action_type": "what", "event_timestamp": "at"}
+
+
+def instant(row: dict[str, Any]) -> int:
+    return row["event_timestamp"] if isinstance(row["event_timestamp"], int) else 0
+
+
+def growth(rows: RawLog, rng: random.Random) -> list[RawLog]:
+    """The log as it was at six readings: grown by late and new events, whole, shrunken, whole."""
+    cut = sorted(map(instant, rows))[int(len(rows) * 0.8)]
+    early = [instant(row) <= cut and rng.random() < 0.85 for row in rows]
+    late = [
+        had or instant(row) <= cut and rng.random() < 0.5
+        for had, row in zip(early, rows, strict=True)
+    ]
+    grown = [had or rng.random() < 0.6 for had in late]
+    shrunken = [rng.random() < 0.85 for _ in rows]
+    whole = [True] * len(rows)
+    return [
+        [row for row, there in zip(rows, mask, strict=True) if there]
+        for mask in (early, late, grown, whole, shrunken, whole)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seed", "config"), [(8, None), (15, None), (4, WIDE)], ids=["8", "15", "wide"]
+)
+def test_any_sequence_of_builds_equals_a_full_refresh(
+    seed: int, config: OracleConfig | None, dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    rows, config = random_log(seed, events=160, config=config)
+    home = tmp_path / "home"
+    for number, log in enumerate(growth(rows, random.Random(seed))):
+        _, variables = write_log(log, tmp_path / "log", config)
+        build = dbt_session(home, variables)
+        assert build.returncode == 0, build.output
+        if number in (1, 3, 4):
+            full = dbt_session(tmp_path / f"full {number}", variables)
+            assert full.returncode == 0, full.output
+            assert table_differences(home, full.home) == [], f"reading {number}"
+    # What was known in the past, after all of it came; and back.
+    as_of = {**variables, "known_at": str(datetime.fromtimestamp(instant(rows[0]) / 1e6, UTC))}
+    for past_or_now in (as_of, variables):
+        build = dbt_session(home, past_or_now)
+        assert build.returncode == 0, build.output
+        full = dbt_session(tmp_path / f"full {len(past_or_now)}", past_or_now)
+        assert table_differences(home, full.home) == []
+
+
+def test_parts_of_the_project_may_be_built_alone(dbt_session: DbtSession, tmp_path: Path) -> None:
+    rows, config = random_log(12, events=160)
+    readings = growth(rows, random.Random(1))
+    home = tmp_path / "home"
+
+    def build(reading: RawLog, *arguments: str) -> None:
+        _, variables = write_log(reading, tmp_path / "log", config)
+        done = dbt_session(home, variables, *arguments)
+        assert done.returncode == 0, done.output
+
+    build(readings[0])
+    for reading, selected in [
+        (readings[1], ("--select", "+user_activity_7d")),
+        (readings[2], ("--select", "stg_events")),
+        (readings[2], ("--select", "int_events")),
+        (readings[3], ("--select", "+event_changes")),
+        (readings[4], ("--select", "int_events", "int_states", "user_activity_7d", "user_session")),
+        (readings[4], ("--select", "+int_item_hours")),
+        (readings[4], ("--empty", "--select", "int_user_totals+")),
+        (readings[4], ("--full-refresh", "--select", "user_rhythm_30d")),
+        (readings[5], ("--select", "user_transitions_1d+", "item_activity_1d")),
+    ]:
+        build(reading, *selected)
+    build(readings[4])
+    _, variables = write_log(readings[4], tmp_path / "log", config)
+    full = dbt_session(tmp_path / "full", variables)
+    assert table_differences(home, full.home) == []
+
+
+def write_events(path: Path, events: list[tuple[str, str, str, str]]) -> dict[str, Any]:
+    """Write ``(id, user, action, instant)`` rows; the content of their dataset file."""
+    lines = ["key,who,what,at", *(",".join(event) for event in events)]
+    path.write_text("\n".join(lines) + "\n")
+    return {
+        "dataset": "increments",
+        "events_path": str(path),
+        "columns": {**PLAIN, "event_id": "key"},
+        "actions": ["view", "buy"],
+        "action_roles": {"buy": "conversion"},
+        "horizons": {"conversion": ["1d"]},
+    }
+
+
+def rows_of(home: Path, view: str) -> dict[tuple[str, datetime], tuple[Any, datetime]]:
+    """``{(user, instant): (values, computed_at)}``"""
+    found = duckdb.sql(f"from '{home}/features/{view}.parquet'")
+    return {row[:2]: (row[2:-1], row[-1]) for row in map(tuple, found.fetchall())}
+
+
+def test_a_late_event_changes_exactly_the_rows_within_its_windows(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    start = datetime(2023, 1, 1, 12)
+    events = [
+        (f"{user}{day}", user, "view", str(start + timedelta(days=day)))
+        for user in ("a", "b")
+        for day in range(300)
+    ]
+    home, log = tmp_path / "home", tmp_path / "log.csv"
+    select = (
+        "--select",
+        "+user_activity_7d",
+        "+user_activity_30d",
+        "+user_recency",
+        "+user_session",
+    )
+    build = dbt_session(home, write_events(log, events), *select)
+    assert build.returncode == 0, build.output
+    views = ("user_activity_7d", "user_activity_30d", "user_recency", "user_session")
+    before = {view: rows_of(home, view) for view in views}
+
+    # 150 days late, six hours after one event and eighteen before the next.
+    late = start + timedelta(days=149, hours=6)
+    build = dbt_session(
+        home, write_events(log, [*events, ("late", "a", "buy", str(late))]), *select
+    )
+    assert build.returncode == 0, build.output
+    for view in views:
+        now = rows_of(home, view)
+        written = {key for key, row in now.items() if row[1] != before[view].get(key, (0, None))[1]}
+        changed = {key for key, row in now.items() if row[0] != before[view].get(key, (0, 0))[0]}
+        assert written == changed, view
+        assert {user for user, _ in written} == {"a"}
+        assert min(at for _, at in written) == late
+        if view.startswith("user_activity"):
+            # From its instant to its expiry; the next event's shorter gap expires where one comes.
+            window = timedelta(days=int(view.removeprefix("user_activity_").removesuffix("d")))
+            there = {at for user, at in now if user == "a" and late <= at <= late + window}
+            assert {at for _, at in written} == there
+            assert len(there) == window.days + 2
+        if view == "user_recency":
+            # Itself, and the seven that have its gap or its successor's among their last seven.
+            assert len(written) == 8
+
+
+def test_a_day_that_is_appended_twice_changes_nothing(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    day = [(f"e{n}", "u", "view", f"2024-01-01 10:{n:02}:00") for n in range(20)]
+    home, log = tmp_path / "home", tmp_path / "log.csv"
+    select = ("--select", "+user_activity_1h", "+user_sequence", "event_accounting")
+    dbt_session(home, write_events(log, day), *select)
+    first = {path.name: path.read_bytes() for path in (home / "features").iterdir()}
+    build = dbt_session(home, write_events(log, [*day, *day]), *select)
+    assert build.returncode == 0, build.output
+    assert build.accounting == {"raw": 40, "accepted": 20, "duplicates": 20, "rejected": {}}
+    assert {path.name: path.read_bytes() for path in (home / "features").iterdir()} == first
+
+
+def test_a_session_goes_on_across_the_edge_of_an_increment(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    home, log = tmp_path / "home", tmp_path / "log.csv"
+    events = [("1", "u", "view", "2024-01-01 10:00:00"), ("2", "u", "view", "2024-01-01 10:20:00")]
+    select = ("--select", "+user_session")
+    dbt_session(home, write_events(log, events[:1]), *select)
+    closed = duckdb.sql(
+        f"select event_timestamp, session_is_open from '{home}/features/user_session.parquet'"
+    )
+    assert [(str(at), is_open) for at, is_open in closed.fetchall()] == [
+        ("2024-01-01 10:00:00", True),
+        ("2024-01-01 10:30:00", False),
+    ]
+    dbt_session(home, write_events(log, events), *select)
+    steps = duckdb.sql(
+        "select event_timestamp, session_ordinal, session_started_at, session_event_count, "
+        "session_is_open "
+        f"from '{home}/features/user_session.parquet' order by 1"
+    ).fetchall()
+    assert [(str(at), n, str(began), count, is_open) for at, n, began, count, is_open in steps] == [
+        ("2024-01-01 10:00:00", 1, "2024-01-01 10:00:00", 1, True),
+        ("2024-01-01 10:20:00", 1, "2024-01-01 10:00:00", 2, True),
+        ("2024-01-01 10:50:00", 1, "2024-01-01 10:00:00", 2, False),
+    ]
+
+
+def test_row_groups_without_a_change_are_taken_over(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.parquet"
+
+    def write(events: int) -> dict[str, Any]:
+        duckdb.sql(
+            f"""copy (
+                select 'e' || i as key, 'u' || (hash(i) % 3000) as who, 'view' as what,
+                    timestamp '2024-01-01' + to_seconds(i * 60) as at
+                from range({events}) as t (i)
+            ) to '{path}'"""
+        )
+        columns = {**PLAIN, "event_id": "key"}
+        return {
+            "dataset": "long",
+            "events_path": str(path),
+            "columns": columns,
+            "actions": ["view"],
+        }
+
+    select = ("--select", "+user_activity_7d", "+user_recency")
+    home = tmp_path / "home"
+    assert dbt_session(home, write(300_000), *select).returncode == 0
+    file = home / "features" / "user_activity_7d.parquet"
+    first = bytes(file.read_bytes())
+    build = dbt_session(home, write(300_500), *select)
+    assert build.returncode == 0, build.output
+    assert (
+        table_differences(home, dbt_session(tmp_path / "full", write(300_500), *select).home) == []
+    )
+    # Most of the file is what it was, byte for byte.
+    group = duckdb.sql(
+        f"select min(data_page_offset), sum(total_compressed_size) from parquet_metadata('{file}') "
+        "where row_group_id = 0"
+    ).fetchall()[0]
+    start, length = int(group[0]), int(group[1])
+    assert length > 100_000
+    assert file.read_bytes()[start : start + length // 2] in first
+
+
+def start_build(home: Path, variables: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            *(str(DBT), "run", "--project-dir", str(ROOT / "dbt_project")),
+            *("--profiles-dir", str(ROOT / "dbt_project"), "--vars", json.dumps(variables)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "SCALESPACE_HOME": str(home)},
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def test_builds_that_are_killed_lose_nothing(dbt_session: DbtSession, tmp_path: Path) -> None:
+    rows, config = random_log(13, events=160)
+    readings = growth(rows, random.Random(3))
+    home = tmp_path / "home"
+    _, variables = write_log(readings[0], tmp_path / "log", config)
+    assert dbt_session(home, variables).returncode == 0
+
+    def counts() -> dict[str, int]:
+        folder = Path(os.path.realpath(home / "features"))
+        files = [*folder.iterdir(), *(folder.parent / "labels").iterdir()]
+        assert len(files) == 39
+        return {
+            file.name: duckdb.sql(f"select count(*) from '{file}'").fetchall()[0][0]
+            for file in files
+        }
+
+    in_force = counts()
+    rng = random.Random(5)
+    for reading in (readings[2], readings[4], readings[3]):
+        _, variables = write_log(reading, tmp_path / "log", config)
+        process = start_build(home, variables)
+        assert process.stdout is not None
+        # Up to the first model dbt only starts; from there on the moment is drawn.
+        for line in process.stdout:
+            if b"1 of " in line:
+                break
+        time.sleep(rng.uniform(0.1, 2.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert counts() == in_force
+    build = dbt_session(home, variables)
+    assert build.returncode == 0, build.output
+    assert table_differences(home, dbt_session(tmp_path / "full", variables).home) == []
+    # Nothing that the killed builds had begun is left.
+    assert len(list((home / ".built" / "features").iterdir())) == 35
+
+
+def test_of_two_builds_at_once_the_second_says_so(tmp_path: Path) -> None:
+    rows, config = random_log(13, events=160)
+    _, variables = write_log(rows, tmp_path / "log", config)
+    first = start_build(tmp_path / "home", variables)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if b"1 of " in line:
+            break
+    second = start_build(tmp_path / "home", variables)
+    said, _ = second.communicate()
+    first.stdout.read()
+    assert first.wait() == 0
+    assert second.returncode != 0
+    (line,) = {line.strip() for line in said.decode().splitlines() if "scalespace: " in line}
+    assert "warehouse.duckdb cannot be opened" in line
+    assert "one process can hold it at a time" in line
