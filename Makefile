@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATASET ?= data/shop.yml
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-feast lint clean
 
 demo: .venv/installed
 	@$(BIN)/trainer demo --dataset "$(DATASET)"
@@ -29,3 +29,7 @@ clean:
 .venv/installed-dev: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
+
+# Feast's own tests against our offline store; FEAST_SOURCE says where a checkout of Feast lies.
+test-feast:
+	@PYTHON="$(PYTHON)" tests/feast_suite/run.sh

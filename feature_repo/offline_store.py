@@ -1,35 +1,39 @@
-"""A Feast offline store over DuckDB's as-of join on Parquet files.
+"""A Feast offline store over DuckDB's as-of join on Parquet files and DuckDB tables.
 
 Feast's own DuckDB store joins by inequality, which is quadratic in the rows of an entity.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, overload
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.infra.offline_stores.file_source import FileLoggingDestination, FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
-from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.utils import compute_non_entity_date_range
 from pydantic import StrictInt, StrictStr
 
+from feature_repo import parquet
+from feature_repo.entity_frame import EntityFrame, sql_of_range
 from feature_repo.errors import BadInput
-from feature_repo.point_in_time import ViewJoin, join
+from feature_repo.point_in_time import ViewJoin
+from feature_repo.queries import HistoricalQuery, SourceQuery
 from feature_repo.retrieval_job import DuckDBRetrievalJob
-from feature_repo.session import quote, session
+from feature_repo.session import SessionSettings, literal, quote, session
 from feature_repo.sources import Relation, Snapshot
 
 
 class ScalespaceOfflineStoreConfig(FeastConfigBaseModel):
-    """Settings under ``offline_store:``; see `feature_repo.session.session`."""
+    """Settings under ``offline_store:``; see `feature_repo.session.SessionSettings`."""
 
     type: Literal["feature_repo.offline_store.ScalespaceOfflineStore"] = (
         "feature_repo.offline_store.ScalespaceOfflineStore"
@@ -37,27 +41,42 @@ class ScalespaceOfflineStoreConfig(FeastConfigBaseModel):
     threads: StrictInt | None = None
     memory_limit: StrictStr | None = None
     temp_directory: StrictStr | None = None
+    database: StrictStr | None = None
 
 
 class ScalespaceOfflineStore(OfflineStore):
-    """Point-in-time joins and pulls over Parquet files."""
+    """Point-in-time joins and pulls over Parquet files and DuckDB tables."""
+
+    supports_filter_by_created_timestamp = True
 
     @staticmethod
     def get_historical_features(
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | str | None,
+        entity_df: pd.DataFrame | pa.Table | str | None,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
-        **unsupported,
-    ) -> RetrievalJob:
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        filter_by_created_timestamp: bool = False,
+    ) -> DuckDBRetrievalJob:
         """Return, for each row of `entity_df`, the values in force at its event timestamp.
 
         The result has the rows that were asked for, in their order, with all their columns, and
         then the features in the order of `feature_refs`. A naive timestamp is UTC. All views are
         read from the snapshot that is published when this method is called.
+
+        Parameters
+        ----------
+        entity_df : pandas.DataFrame, pyarrow.Table, str or None
+            A text is a ``select`` in DuckDB's SQL; it may name Parquet files, and tables of
+            ``offline_store.database``. None stands for all keys and instants at which one of the
+            views has a row between `start_date` and `end_date`, both included.
+        filter_by_created_timestamp : bool
+            Whether a row may be used only if it was created at or before the asking instant: what
+            was known then, and not what is known now.
 
         Raises
         ------
@@ -65,56 +84,64 @@ class ScalespaceOfflineStore(OfflineStore):
             If a file or column is missing, a type does not fit, or a feature has the name of a
             column of `entity_df`.
         """
-        if not isinstance(entity_df, pd.DataFrame):
-            raise BadInput(
-                f"entity_df is a {type(entity_df).__name__}; this store takes a pandas DataFrame"
-            )
-        if unsupported:
-            raise BadInput(f"this store does not know {', '.join(unsupported)}; leave it out")
-        entities = _to_arrow(entity_df)
-        timestamp = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
-        instants = _instants(entity_df[timestamp], timestamp)
+        settings = _settings(config)
+        views = [(view, _requested(view, feature_refs)) for view in feature_views]
+        views = [(view, names) for view, names in views if names]
         snapshot = Snapshot(config.repo_path)
+        with session(settings) as connection:
+            relations = [
+                snapshot.relation(connection, view.batch_source, view.name) for view, _ in views
+            ]
+            if entity_df is None:
+                start, end = compute_non_entity_date_range(feature_views, start_date, end_date)
+                rows = _rows_of_range(
+                    connection,
+                    [
+                        (view, relation)
+                        for (view, _), relation in zip(views, relations, strict=True)
+                    ],
+                    start,
+                    end,
+                    bool(config.coerce_tz_aware),
+                )
+            else:
+                rows = _entity_frame(connection, entity_df)
         joins: list[ViewJoin] = []
         # Where each feature comes from: number of the join, number of the column in it.
         origin: dict[str, tuple[int, int]] = {}
-        with _session(config) as connection:
-            for view in feature_views:
-                names = _requested(view, feature_refs)
-                relation = snapshot.relation(connection, view.batch_source, view.name)
-                joins.append(_view_join(view, list(names), relation, entities))
-                for position, name in enumerate(names):
-                    output = f"{_output_prefix(view)}__{name}" if full_feature_names else name
-                    if output in origin:
-                        other = joins[origin[output][0]].relation.view
-                        raise BadInput(
-                            f"feature {name} is in view {other} and in view {view.name}; ask with "
-                            "full_feature_names=True"
-                        )
-                    origin[output] = (len(joins) - 1, position)
-        outputs = _in_asked_order(feature_views, feature_refs, full_feature_names, origin)
-        _check_collisions(entities.column_names, outputs)
+        for (view, names), relation in zip(views, relations, strict=True):
+            joins.append(_view_join(view, list(names), relation, rows, filter_by_created_timestamp))
+            for position, name in enumerate(names):
+                output = f"{_output_prefix(view)}__{name}" if full_feature_names else name
+                if output in origin:
+                    other = joins[origin[output][0]].relation.view
+                    raise BadInput(
+                        f"feature {name} is in view {other} and in view {view.name}; ask with "
+                        "full_feature_names=True"
+                    )
+                origin[output] = (len(joins) - 1, position)
+        outputs = _in_asked_order(
+            [view for view, _ in views], feature_refs, full_feature_names, origin
+        )
+        _check_collisions(rows.schema.names, outputs)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        if not full_feature_names:
+            _check_on_demand(on_demand, [*rows.schema.names, *outputs])
 
-        def compute() -> pa.Table:
-            with _session(config) as connection:
-                found = [join(connection, entities, instants, view) for view in joins]
-            result = entities
-            for name in outputs:
-                view, position = origin[name]
-                result = result.append_column(name, found[view].column(position))
-            return result
+        def metadata() -> RetrievalMetadata:
+            with session(settings) as connection:
+                bounds = (start, end) if entity_df is None else rows.bounds(connection)
+            first, last = (_aware(bound) for bound in bounds)
+            keys = [name for name in rows.schema.names if name != rows.timestamp]
+            return RetrievalMetadata(list(feature_refs), keys, first, last)
 
-        first, last = pc.min_max(instants).values()
         return DuckDBRetrievalJob(
-            compute,
-            config.repo_path,
-            RetrievalMetadata(
-                features=list(feature_refs),
-                keys=[name for name in entities.column_names if name != timestamp],
-                min_event_timestamp=_aware(first.as_py()) if first.is_valid else None,
-                max_event_timestamp=_aware(last.as_py()) if last.is_valid else None,
+            HistoricalQuery(
+                settings, rows, tuple(joins), tuple((name, *origin[name]) for name in outputs)
             ),
-            OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            config.repo_path,
+            metadata,
+            on_demand,
             full_feature_names,
         )
 
@@ -135,13 +162,14 @@ class ScalespaceOfflineStore(OfflineStore):
         """
 
         def sql(source: Relation) -> str:
-            keys = [quote(key) for key in join_key_columns]
+            keys = [source.column(key) for key in join_key_columns]
             order = [f"{source.instant(timestamp_field)} desc"]
             if created_timestamp_column:
                 order.append(f"{source.instant(created_timestamp_column)} desc nulls last")
+            order.append(f"{source.position} desc")
             partition = f"partition by {', '.join(keys)} " if keys else ""
             return f"""
-                select {_select(columns)} from {source.sql}
+                select {_select(source, columns)} from {source.sql}
                 where {
                 " and ".join(
                     [
@@ -156,7 +184,7 @@ class ScalespaceOfflineStore(OfflineStore):
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         if created_timestamp_column:
             columns.append(created_timestamp_column)
-        return _pull(config, data_source, columns, sql)
+        return _pull(config, data_source, sql)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -169,47 +197,136 @@ class ScalespaceOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """Return all rows with an event timestamp in [`start_date`, `end_date`]."""
+        """Return all rows with an event timestamp in [`start_date`, `end_date`].
 
-        def sql(source: Relation) -> str:
-            conditions = _between(source, timestamp_field, start_date, end_date)
-            where = f"where {' and '.join(conditions)}" if conditions else ""
-            return f"select {_select(columns)} from {source.sql} {where}"
-
+        Feast asks a saved dataset for ``event_timestamp``, whatever its timestamp is called. One
+        that has another is returned whole: the asked range is the range of its own rows.
+        """
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         if created_timestamp_column:
             columns.append(created_timestamp_column)
-        return _pull(config, data_source, columns, sql)
 
+        def sql(source: Relation) -> str:
+            if not data_source.timestamp_field and timestamp_field not in source.types:
+                return f"select {_select(source, list(source.types))} from {source.sql}"
+            conditions = _between(source, timestamp_field, start_date, end_date)
+            where = f"where {' and '.join(conditions)}" if conditions else ""
+            return f"select {_select(source, columns)} from {source.sql} {where}"
 
-def _session(config: RepoConfig) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-    settings = config.offline_store
-    return session(settings.threads, settings.memory_limit, settings.temp_directory)
+        return _pull(config, data_source, sql)
 
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Add the rows of `table` to the Parquet file or folder of `feature_view`.
 
-def _to_arrow(entity_df: pd.DataFrame) -> pa.Table:
-    if not entity_df.columns.is_unique:
-        repeated = entity_df.columns[entity_df.columns.duplicated()][0]
-        raise BadInput(f"the entity frame has column {repeated} twice; rename one")
-    try:
-        return pa.Table.from_pandas(entity_df, preserve_index=False)
-    except pa.ArrowException as error:
-        raise BadInput(f"the entity frame has a column of mixed types: {error}") from None
+        Raises
+        ------
+        BadInput
+            If the source is none that can be written, or the columns are not the source's.
+        """
+        source = feature_view.batch_source
+        if not isinstance(source, FileSource):
+            raise BadInput(f"view {feature_view.name}: rows can be added to Parquet files only")
+        with session(_settings(config)) as connection:
+            relation = Snapshot(config.repo_path).relation(connection, source, feature_view.name)
+        if table.column_names != list(relation.types):
+            raise BadInput(
+                f"view {feature_view.name}: the table has the columns "
+                f"{', '.join(table.column_names)}; the source has {', '.join(relation.types)}"
+            )
+        parquet.append(table, source, config.repo_path, _settings(config))
+        if progress:
+            progress(table.num_rows)
 
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,  # noqa: ARG004
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,  # noqa: ARG004
+    ) -> None:
+        """Add logged features, a table or a folder of Parquet files, to their destination.
 
-def _instants(column: pd.Series, name: str) -> pa.Array:
-    if pd.api.types.is_numeric_dtype(column) and len(column):
-        raise BadInput(
-            f"entity frame, column {name}: numbers; convert them with pandas.to_datetime"
+        Raises
+        ------
+        BadInput
+            If the destination is no local folder.
+        """
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise BadInput("features can be logged to a FileLoggingDestination only")
+        parquet.add_logs(
+            data, destination.path, destination.partition_by, config.repo_path, _settings(config)
         )
-    try:
-        instants = pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"entity frame, column {name}: not a timestamp ({reason})") from None
-    # Rounded down: a row that asks between two microseconds must not see the later one.
-    naive = instants.dt.floor("us").dt.tz_localize(None)
-    return pa.array(naive.astype("datetime64[us]"), pa.timestamp("us"))
+
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
+        """Raise `BadInput` if a source cannot be read or its timestamps are none."""
+        with session(_settings(config)) as connection:
+            relation = Snapshot(config.repo_path).relation(
+                connection, data_source, data_source.name
+            )
+        for name in (data_source.timestamp_field, data_source.created_timestamp_column):
+            if name:
+                relation.instant(_in_source(data_source, name))
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> Iterable[tuple[str, str]]:
+        """Return name and type of each column, as the source calls them; `apply` asks for them.
+
+        Raises
+        ------
+        BadInput
+            As `validate_data_source`.
+        """
+        self.validate_data_source(config, data_source)
+        return super().get_table_column_names_and_types_from_data_source(config, data_source)
+
+
+def _settings(config: RepoConfig) -> SessionSettings:
+    given = config.offline_store
+    database = given.database
+    if database is not None:
+        database = FileSource.get_uri_for_file_path(config.repo_path, database)
+    return SessionSettings(given.threads, given.memory_limit, given.temp_directory, database)
+
+
+def _entity_frame(connection: duckdb.DuckDBPyConnection, entity_df: Any) -> EntityFrame:
+    if isinstance(entity_df, pd.DataFrame):
+        return EntityFrame.of_pandas(entity_df)
+    if isinstance(entity_df, pa.Table):
+        return EntityFrame.of_arrow(entity_df)
+    if isinstance(entity_df, str):
+        return EntityFrame.of_sql(connection, entity_df)
+    raise BadInput(
+        f"entity_df is a {type(entity_df).__name__}; this store takes a pandas DataFrame, a "
+        "pyarrow Table or a SQL text"
+    )
+
+
+def _rows_of_range(
+    connection: duckdb.DuckDBPyConnection,
+    views: list[tuple[FeatureView, Relation]],
+    start: datetime,
+    end: datetime,
+    aware: bool,
+) -> EntityFrame:
+    selects = []
+    for view, relation in views:
+        source = view.batch_source
+        assert source is not None  # its relation would have been refused
+        keys = {asked: relation.column(stored) for asked, stored in _join_keys(view)}
+        timestamp = relation.instant(_in_source(source, source.timestamp_field))
+        selects.append((keys, timestamp, relation.sql))
+    query = sql_of_range(selects, _naive(start), _naive(end), aware)
+    setup = [statement for _, relation in views for statement in relation.setup]
+    return EntityFrame.of_sql(connection, query, list(dict.fromkeys(setup)))
 
 
 def _requested(view: FeatureView, feature_refs: list[str]) -> dict[str, None]:
@@ -253,51 +370,73 @@ def _check_collisions(columns: list[str], outputs: list[str]) -> None:
             )
 
 
+def _check_on_demand(views: list[OnDemandFeatureView], columns: list[str]) -> None:
+    owner: dict[str, str] = {}
+    for view in views:
+        for feature in view.features:
+            if feature.name in columns:
+                raise BadInput(
+                    f"on demand view {view.name}: its output {feature.name} is also a column that "
+                    "it is computed from; rename the output, or ask with full_feature_names=True"
+                )
+            if feature.name in owner:
+                raise BadInput(
+                    f"feature {feature.name} is in view {owner[feature.name]} and in view "
+                    f"{view.name}; ask with full_feature_names=True"
+                )
+            owner[feature.name] = view.name
+
+
+def _join_keys(view: FeatureView) -> list[tuple[str, str]]:
+    """Return the column of the entity frame and of the source for each join key."""
+    source = view.batch_source
+    assert source is not None
+    return [
+        (view.projection.join_key_map.get(field.name, field.name), _in_source(source, field.name))
+        for field in view.entity_columns
+        if field.name != DUMMY_ENTITY_ID
+    ]
+
+
+def _in_source(source: DataSource, name: str) -> str:
+    """Return what the source calls a column, before its field mapping."""
+    return {new: old for old, new in source.field_mapping.items()}.get(name, name)
+
+
 def _view_join(
-    view: FeatureView, names: list[str], relation: Relation, entities: pa.Table
+    view: FeatureView, names: list[str], relation: Relation, rows: EntityFrame, as_known: bool
 ) -> ViewJoin:
     source = view.batch_source
     assert source is not None  # its relation would have been refused
-    in_file = {new: old for old, new in source.field_mapping.items()}
-    join_keys = []
-    for field in view.entity_columns:
-        if field.name == DUMMY_ENTITY_ID:
-            continue
-        column = view.projection.join_key_map.get(field.name, field.name)
-        if column not in entities.column_names:
+    join_keys = _join_keys(view)
+    for column, _ in join_keys:
+        if column not in rows.schema.names:
             raise BadInput(f"view {view.name}: the entity frame has no column {column}; add it")
-        join_keys.append((column, in_file.get(field.name, field.name)))
     created = source.created_timestamp_column
     result = ViewJoin(
         relation=relation,
         join_keys=tuple(join_keys),
-        timestamp=in_file.get(source.timestamp_field, source.timestamp_field),
-        created=in_file.get(created, created) or None,
+        timestamp=_in_source(source, source.timestamp_field),
+        created=_in_source(source, created) if created else None,
         ttl=view.ttl or timedelta(0),
-        columns=tuple(in_file.get(name, name) for name in names),
+        columns=tuple(_in_source(source, name) for name in names),
+        as_known=as_known,
     )
-    result.check(entities)
+    result.check(rows)
     return result
 
 
 def _pull(
-    config: RepoConfig,
-    data_source: DataSource,
-    columns: list[str],
-    sql: Callable[[Relation], str],
-) -> RetrievalJob:
-    def compute() -> pa.Table:
-        with _session(config) as connection:
-            snapshot = Snapshot(config.repo_path)
-            relation = snapshot.relation(connection, data_source, data_source.name)
-            relation.require(columns)
-            return connection.sql(sql(relation)).to_arrow_table()
+    config: RepoConfig, data_source: DataSource, select: Callable[[Relation], str]
+) -> DuckDBRetrievalJob:
+    def relate(connection: duckdb.DuckDBPyConnection) -> Relation:
+        return Snapshot(config.repo_path).relation(connection, data_source, data_source.name)
 
-    return DuckDBRetrievalJob(compute, config.repo_path)
+    return DuckDBRetrievalJob(SourceQuery(_settings(config), relate, select), config.repo_path)
 
 
-def _select(columns: list[str]) -> str:
-    return ", ".join(quote(column) for column in dict.fromkeys(columns))
+def _select(source: Relation, columns: list[str]) -> str:
+    return ", ".join(f"{source.column(c)} as {quote(c)}" for c in dict.fromkeys(columns))
 
 
 def _between(
@@ -305,13 +444,23 @@ def _between(
 ) -> list[str]:
     instant = source.instant(timestamp)
     return [
-        f"{instant} {comparison} timestamp '{_aware(bound).replace(tzinfo=None).isoformat(' ')}'"
+        f"{instant} {comparison} timestamp {literal(_naive(bound).isoformat(' '))}"
         for comparison, bound in ((">=", start), ("<=", end))
         if bound is not None
     ]
 
 
-def _aware(instant: datetime) -> datetime:
+@overload
+def _aware(instant: datetime) -> datetime: ...
+@overload
+def _aware(instant: None) -> None: ...
+def _aware(instant: datetime | None) -> datetime | None:
+    if instant is None:
+        return None
     if instant.tzinfo is None:
         return instant.replace(tzinfo=UTC)
     return instant.astimezone(UTC)
+
+
+def _naive(instant: datetime) -> datetime:
+    return _aware(instant).replace(tzinfo=None)

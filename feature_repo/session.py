@@ -5,20 +5,22 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from feature_repo.errors import BadInput
 
-@contextmanager
-def session(
-    threads: int | None = None,
-    memory_limit: str | None = None,
-    temp_directory: str | None = None,
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB, and close it and remove what it spilled.
+# The name under which a session sees the database of its settings.
+DATABASE = "given"
 
-    Parameters
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How to open a session.
+
+    Attributes
     ----------
     threads : int, optional
         Default all cores.
@@ -27,23 +29,77 @@ def session(
     temp_directory : str, optional
         Where to spill; default the system's temporary folder. Each session has a folder of its own
         in it, so that two processes never share one.
+    database : str, optional
+        A DuckDB file whose tables SQL may name. It is opened read-only.
     """
-    spill = Path(temp_directory or tempfile.gettempdir()) / f"scalespace-{uuid.uuid4().hex}"
+
+    threads: int | None = None
+    memory_limit: str | None = None
+    temp_directory: str | None = None
+    database: str | None = None
+
+
+@contextmanager
+def session(settings: SessionSettings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB, and close it and remove what it spilled.
+
+    Raises
+    ------
+    BadInput
+        If a setting is none that DuckDB takes, or the database cannot be opened.
+    """
+    folder = Path(settings.temp_directory or tempfile.gettempdir())
+    spill = folder / f"scalespace-{uuid.uuid4().hex}"
     # Without a folder to spill into, a memory limit is an error and not a limit.
     config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(spill)}
-    if threads is not None:
-        config["threads"] = threads
-    if memory_limit is not None:
-        config["memory_limit"] = memory_limit
-    connection = duckdb.connect(":memory:", config=config)
+    if settings.threads is not None:
+        config["threads"] = settings.threads
+    if settings.memory_limit is not None:
+        config["memory_limit"] = settings.memory_limit
+    try:
+        connection = duckdb.connect(":memory:", config=config)
+    except duckdb.Error as error:
+        raise BadInput(f"offline_store settings: {first_line(error)}") from None
     try:
         connection.execute("set timezone = 'UTC'")
+        if settings.database is not None:
+            attach(connection, settings.database, DATABASE)
+            connection.execute(f"use {DATABASE}")
         yield connection
     finally:
         connection.close()
         shutil.rmtree(spill, ignore_errors=True)
 
 
+def attach(connection: duckdb.DuckDBPyConnection, path: str, name: str) -> None:
+    """Attach a database file read-only.
+
+    Raises
+    ------
+    BadInput
+        If it does not exist, is no DuckDB file, or a process that writes to it holds it open.
+    """
+    try:
+        connection.execute(attach_sql(path, name))
+    except duckdb.Error as error:
+        raise BadInput(f"database {path} cannot be opened: {first_line(error)}") from None
+
+
+def attach_sql(path: str, name: str) -> str:
+    """Return the statement that attaches a database file read-only."""
+    return f"attach if not exists {literal(path)} as {quote(name)} (read_only)"
+
+
 def quote(identifier: str) -> str:
     """Return `identifier` quoted for SQL."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return `text` as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without the query that DuckDB prints below it."""
+    return str(error).splitlines()[0]

@@ -40,3 +40,17 @@ def feast_type(data_type: str, view: str, column: str) -> "FeastType":
         )
     scalar = getattr(types, FEAST_NAMES[element])
     return types.Array(scalar) if is_array else scalar
+
+
+# Types of a file that no Feast type holds without changing the value.
+_UNCARRIED = ("DECIMAL", "HUGEINT", "UHUGEINT", "DATE", "TIME", "INTERVAL", "BIT", "UNION")
+
+
+def refuse_uncarried(data_type: str, view: str, column: str) -> None:
+    """Raise `BadInput` if a column of a file has a type that Feast cannot carry."""
+    element = data_type.removesuffix("[]").split("(")[0]
+    if element in _UNCARRIED:
+        raise BadInput(
+            f"view {view}, column {column}: type {data_type} does not survive in the feature "
+            "store; cast it to BIGINT, DOUBLE, VARCHAR or TIMESTAMP"
+        )

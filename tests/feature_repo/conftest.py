@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -82,3 +83,72 @@ def _own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what a test does to ``SCALESPACE_HOME``."""
     monkeypatch.setenv("SCALESPACE_HOME", "")
     yield
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable:
+    """Return a function that makes a feature store of views in files of `tmp_path`."""
+    from feast import FeatureStore, RepoConfig
+
+    def make(*objects, **offline):
+        store = FeatureStore(
+            config=RepoConfig(
+                project="test",
+                registry=str(tmp_path / "registry.db"),
+                online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
+                offline_store={"type": "feature_repo.offline_store.ScalespaceOfflineStore"}
+                | offline,
+                coerce_tz_aware=False,
+                repo_path=tmp_path,
+            )
+        )
+        store.apply(list(objects))
+        return store
+
+    return make
+
+
+@pytest.fixture
+def make_view(tmp_path: Path) -> Callable:
+    """Return a function that writes a table and declares a feature view over it."""
+    from feast import Entity, FeatureView, Field, FileSource
+    from feast.type_map import pa_to_feast_value_type
+    from feast.types import from_value_type
+
+    def make(name: str, table: pa.Table, keys=("user_id",), **options):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(table, path)
+        source = {
+            key: options.pop(key)
+            for key in ("created_timestamp_column", "field_mapping")
+            if key in options
+        }
+        timestamp = options.pop("timestamp_field", "event_timestamp")
+        renamed = source.get("field_mapping", {})
+        skipped = {timestamp, source.get("created_timestamp_column")}
+        schema = [
+            Field(
+                name=renamed.get(field.name, field.name),
+                dtype=from_value_type(pa_to_feast_value_type(str(field.type))),
+            )
+            for field in table.schema
+            if renamed.get(field.name, field.name) not in skipped
+        ]
+        entities = [
+            Entity(
+                name=key.removesuffix("_id"),
+                join_keys=[key],
+                value_type=next(f.dtype for f in schema if f.name == key).to_value_type(),
+            )
+            for key in keys
+        ]
+        view = FeatureView(
+            name=name,
+            entities=entities,
+            schema=schema,
+            source=FileSource(name=name, path=str(path), timestamp_field=timestamp, **source),
+            ttl=options.pop("ttl", timedelta(0)),
+        )
+        return view, entities
+
+    return make

@@ -1,10 +1,27 @@
-"""The offline store on hand-made Parquet files, against known answers and a brute-force oracle."""
+"""The offline store on hand-made Parquet files, against known answers and a brute-force oracle.
+
+Known faults of feature stores, and the test that says that this one has not:
+
+F1, F5   test_every_cell_equals_a_brute_force_oracle, and the property test (rows come repeated)
+F2       test_ttl_is_inclusive_and_hides_rather_than_falls_back; the property test
+F3, F4   test_views_with_other_keys_composite_keys_and_mapped_columns
+F6       does not apply as a test: it is a time, and no test here reads a clock; see benchmarks/
+F7       test_of_rows_of_one_instant_the_newest_created_wins; the property test
+F8       test_created_timestamps: as known before and after a backfill
+F9       test_sources: refused at apply where Feast asks for the columns, and at every request
+F10      test_timestamps_in_any_zone_and_unit_are_the_same_instants; the property test under TZ
+F11      test_one_feature_name_in_two_views_is_refused_by_both_names
+F12      test_hostile_names_are_only_names, test_a_feature_with_the_name_of_a_given_column_...
+F13      test_an_on_demand_output_that_is_also_a_column_is_refused
+F14      test_pandas_keeps_integers_beside_nulls_and_extra_columns; online in test_sync
+F15      test_a_saved_dataset_comes_back; test_writing
+F16      test_feast_cli; test_sources: relative paths belong to the repository
+F17      test_entity_frames: start and end only
+"""
 
 import math
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -35,75 +52,6 @@ def assert_same(left: list, right: list) -> None:
     assert len(left) == len(right)
     for row, (one, other) in enumerate(zip(left, right, strict=True)):
         assert same(one, other), (row, one, other)
-
-
-@pytest.fixture
-def make_store(tmp_path: Path) -> Callable:
-    """Return a function that makes a feature store of views in files of `tmp_path`."""
-    from feast import FeatureStore, RepoConfig
-
-    def make(*objects, **offline):
-        store = FeatureStore(
-            config=RepoConfig(
-                project="test",
-                registry=str(tmp_path / "registry.db"),
-                online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
-                offline_store={"type": "feature_repo.offline_store.ScalespaceOfflineStore"}
-                | offline,
-                coerce_tz_aware=False,
-                repo_path=tmp_path,
-            )
-        )
-        store.apply(list(objects))
-        return store
-
-    return make
-
-
-@pytest.fixture
-def make_view(tmp_path: Path) -> Callable:
-    """Return a function that writes a table and declares a feature view over it."""
-    from feast import Entity, FeatureView, Field, FileSource
-    from feast.type_map import pa_to_feast_value_type
-    from feast.types import from_value_type
-
-    def make(name: str, table: pa.Table, keys=("user_id",), **options):
-        path = tmp_path / f"{name}.parquet"
-        pq.write_table(table, path)
-        source = {
-            key: options.pop(key)
-            for key in ("created_timestamp_column", "field_mapping")
-            if key in options
-        }
-        timestamp = options.pop("timestamp_field", "event_timestamp")
-        renamed = source.get("field_mapping", {})
-        skipped = {timestamp, source.get("created_timestamp_column")}
-        schema = [
-            Field(
-                name=renamed.get(field.name, field.name),
-                dtype=from_value_type(pa_to_feast_value_type(str(field.type))),
-            )
-            for field in table.schema
-            if renamed.get(field.name, field.name) not in skipped
-        ]
-        entities = [
-            Entity(
-                name=key.removesuffix("_id"),
-                join_keys=[key],
-                value_type=next(f.dtype for f in schema if f.name == key).to_value_type(),
-            )
-            for key in keys
-        ]
-        view = FeatureView(
-            name=name,
-            entities=entities,
-            schema=schema,
-            source=FileSource(name=name, path=str(path), timestamp_field=timestamp, **source),
-            ttl=options.pop("ttl", timedelta(0)),
-        )
-        return view, entities
-
-    return make
 
 
 def _stamps(values) -> pa.Array:
@@ -248,7 +196,8 @@ def test_timestamps_in_any_zone_and_unit_are_the_same_instants(make_store, make_
         "naive us": naive.astype("datetime64[us]"),
         "UTC": naive.dt.tz_localize("UTC"),
         "Kolkata": naive.dt.tz_localize("UTC").dt.tz_convert("Asia/Kolkata"),
-        "text": pd.Series(["2024-01-01 00:00:09.999999", "2024-01-01 02:00:10+02:00"]),
+        "text": pd.Series(["2024-01-01 00:00:09.999999Z", "2024-01-01 02:00:10+02:00"]),
+        "naive text": pd.Series(["2024-01-01 00:00:09.999999", "2024-01-01T00:00:10"]),
         "below a microsecond": naive + pd.to_timedelta([999, 999], unit="ns"),
     }
     for name, instants in variants.items():
@@ -262,7 +211,14 @@ def test_timestamps_in_any_zone_and_unit_are_the_same_instants(make_store, make_
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("ms")]
+    "kind",
+    [
+        pa.timestamp("ns"),
+        pa.timestamp("ns", "UTC"),
+        pa.timestamp("us", "UTC"),
+        pa.timestamp("us", "Asia/Kolkata"),
+        pa.timestamp("ms"),
+    ],
 )
 def test_sources_of_any_timestamp_type(make_store, make_view, kind):
     table = _counts()
@@ -332,6 +288,45 @@ def test_a_feature_with_the_name_of_a_given_column_is_refused(make_store, make_v
         store.get_historical_features(frame, ["v:n"])
     result = store.get_historical_features(frame, ["v:n"], full_feature_names=True).to_arrow()
     assert result.select(["n", "v__n"]).to_pylist() == [{"n": 9, "v__n": 1}]
+
+
+def test_one_feature_name_in_two_views_is_refused_by_both_names(make_store, make_view):
+    from feast.errors import FeatureNameCollisionError
+
+    from feature_repo.offline_store import ScalespaceOfflineStore
+
+    one, entities = make_view("one", _counts())
+    two, _ = make_view("two", _counts())
+    store = make_store(one, two, *entities)
+    frame = _ask(["a"], [at(0)])
+    # Feast stops it before any store is asked, but names the feature alone.
+    with pytest.raises(FeatureNameCollisionError, match="features named n found"):
+        store.get_historical_features(frame, ["one:n", "two:n"])
+    with pytest.raises(BadInput, match="feature n is in view one and in view two"):
+        ScalespaceOfflineStore.get_historical_features(
+            store.config, [one, two], ["one:n", "two:n"], frame, store.registry, "test"
+        )
+    result = store.get_historical_features(frame, ["one:n", "two:n"], full_feature_names=True)
+    assert result.to_arrow().select(["one__n", "two__n"]).to_pylist() == [
+        {"one__n": 1, "two__n": 1}
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:On demand feature view is an experimental")
+def test_an_on_demand_output_that_is_also_a_column_is_refused(make_store, make_view):
+    from feast import Field
+    from feast.on_demand_feature_view import on_demand_feature_view
+    from feast.types import Int64
+
+    view, entities = make_view("v", _counts())
+
+    @on_demand_feature_view(sources=[view], schema=[Field(name="n", dtype=Int64)])
+    def doubled(inputs: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"n": inputs["n"] * 2})
+
+    store = make_store(view, doubled, *entities)
+    with pytest.raises(BadInput, match="on demand view doubled: its output n is also a column"):
+        store.get_historical_features(_ask(["a"], [at(0)]), ["doubled:n"])
 
 
 def test_views_with_other_keys_composite_keys_and_mapped_columns(make_store, make_view):
@@ -511,8 +506,9 @@ def test_what_cannot_be_read_is_named_with_its_view(make_store, make_view, tmp_p
     refused("view v: .*v.parquet cannot be read as Parquet")
     path.unlink()
     refused("view v: no file .*v.parquet; build")
-    with pytest.raises(BadInput, match="entity_df is a str"):
-        store.get_historical_features("select 1", ["v:n"])
+    pq.write_table(_counts(), path)
+    with pytest.raises(BadInput, match="entity_df is a list"):
+        store.get_historical_features([("a", at(0))], ["v:n"])
 
 
 def test_all_views_of_a_request_come_from_one_snapshot(publish, tmp_path):
