@@ -18,11 +18,6 @@
     from {{ ref('stg_events') }}
 {% endmacro %}
 
-{#- The fingerprints of the reading before. -#}
-{% macro fingerprints_before() %}
-  {{- return('state.event_fingerprints') -}}
-{% endmacro %}
-
 {#- Whether there was a reading before that can be compared with this one. -#}
 {% macro has_fingerprints_before() %}
   {%- if not execute or flags.WHICH not in ['build', 'run'] or model.resource_type != 'model' -%}{{ return(false) }}{%- endif -%}

@@ -71,7 +71,7 @@
     {%- set is_other = own.code not in [code, empty_code()] and not flags.EMPTY or version > own.version -%}
     {%- set computed_us = [computed_us, own.computed_us | int + (1 if is_other else 0)] | max -%}
   {%- endif -%}
-  {%- do scope.update({'computed_us': computed_us, 'computed_at': 'make_timestamp(' ~ computed_us ~ ')'}) -%}
+  {%- do scope.update({'computed_at': 'make_timestamp(' ~ computed_us ~ ')'}) -%}
   {{ return(scope) }}
 {% endmacro %}
 

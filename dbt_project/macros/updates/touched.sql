@@ -28,6 +28,14 @@
   {{ return(relation) }}
 {% endmacro %}
 
+{#- Of a relation, what lies at or after the owner's first touched instant; all of it where the model is made whole. -#}
+{% macro touched_instants(relation, key='user_id') %}
+  {%- if is_update() -%}
+    {{ return('(select * from ' ~ of_touched(relation, key) ~ ' where event_timestamp >= touched_from)') }}
+  {%- endif -%}
+  {{ return(relation) }}
+{% endmacro %}
+
 {#- The instant that rows made now carry: see update_scope. -#}
 {% macro computed_at() %}
   {{- return(update_scope().computed_at) -}}

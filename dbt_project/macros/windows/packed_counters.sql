@@ -14,10 +14,10 @@
   {{ return(columns) }}
 {% endmacro %}
 
-{#- The columns' increments: `times` for the counter number `index`, an expression from 0; nothing where it is null. -#}
-{% macro packed_increments(name, counters, index, times='1') %}
+{#- The columns' increments over a group of rows: 1 for the counter number `index`, an expression from 0; nothing where it is null. -#}
+{% macro packed_increments(name, counters, index) %}
     {%- for first in range(0, counters, 4) %}
-    coalesce(sum(case when {{ index }} between {{ first }} and {{ first + 3 }} then cast({{ times }} as hugeint) << (31 * ({{ index }} - {{ first }})) end), 0) as {{ name }}_{{ first }}{{ ',' if not loop.last }}
+    coalesce(sum(case when {{ index }} between {{ first }} and {{ first + 3 }} then cast(1 as hugeint) << (31 * ({{ index }} - {{ first }})) end), 0) as {{ name }}_{{ first }}{{ ',' if not loop.last }}
     {%- endfor %}
 {% endmacro %}
 

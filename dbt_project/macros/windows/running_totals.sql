@@ -30,11 +30,3 @@ left join (
 {%- endif %}
 window so_far as (partition by increments.{{ key }} order by increments.event_timestamp rows unbounded preceding)
 {% endmacro %}
-
-{#- The rows of a relation at which something is to be counted: all of them, or those from the first touched instant on. -#}
-{% macro touched_instants(relation, key='user_id') %}
-  {%- if is_update() -%}
-    {{ return('(select * from ' ~ relation ~ ' join ' ~ touched(key) ~ ' using (' ~ key ~ ') where event_timestamp >= touched_from)') }}
-  {%- endif -%}
-  {{ return(relation) }}
-{% endmacro %}

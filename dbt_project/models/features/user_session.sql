@@ -25,7 +25,7 @@ with so_far as (
         session_ordinal,
         first_value(event_timestamp) over in_session as session_started_at,
         count(*) over in_session as session_event_count,
-        count(*) filter (where is_conversion) over in_session as session_conversion_count,
+        sum(case when is_conversion then 1 else 0 end) over in_session as session_conversion_count,
         -- The session as a whole: used only at its close, when all of it is known.
         bool_or(is_conversion) over whole_session as has_conversion,
         bool_or(action_type in {{ text_list(actions_of_role('intent')) }}) over whole_session as has_intent,

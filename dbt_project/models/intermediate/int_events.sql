@@ -28,7 +28,8 @@ sessions as (
 numbered as (
     select
         *,
-        cast(count(*) filter (where starts_session) over (
+        -- Not count(*) filter (...): over a growing frame that costs the square of a user's history.
+        cast(sum(case when starts_session then 1 else 0 end) over (
             partition by user_id order by event_position rows unbounded preceding
         ) as bigint) as session_ordinal
     from sessions

@@ -15,7 +15,7 @@ differing as (
         now.user_id,
         now.item_id,
         now.event_timestamp
-    from {{ fingerprints_before() }} as was
+    from state.event_fingerprints as was
     full join now using (event_id)
     where was.content is distinct from now.content
 ),
