@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 from feature_repo.errors import BadInput
 from feature_repo.home import view_path
 from feature_repo.manifest import COMPUTED_AT, EVENT_TIMESTAMP, View, load_views
+from feature_repo.on_demand import elapsed_name, elapsed_views, instants_of
 from feature_repo.value_types import feast_type
 
 if TYPE_CHECKING:
-    from feast import Entity, FeatureService, FeatureView
+    from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
 
 
-def build(home: Path) -> list["Entity | FeatureView | FeatureService"]:
+def build(home: Path) -> list["Entity | FeatureView | OnDemandFeatureView | FeatureService"]:
     """Return the Feast objects of the build in `home`.
 
-    One entity per join key; one feature view per published model; the feature services
-    ``<entity>_features``, ``<entity>_scale_<scale>`` and ``family_<family>``, each of one entity,
-    so that a frame of users can ask for it whole. A view has no TTL: its latest row
-    at or before an instant is the value at that instant, however old.
+    One entity per join key; one feature view per published model; an on-demand view of elapsed
+    times for each that holds instants; the feature services ``<entity>_features``,
+    ``<entity>_scale_<scale>`` and ``family_<family>``, each of one entity, so that a frame of users
+    can ask for it whole, and ``<entity>_elapsed``, which needs the time of asking as well. A view
+    has no TTL: its latest row at or before an instant is the value at that instant, however old.
 
     Raises
     ------
@@ -38,19 +40,23 @@ def build(home: Path) -> list["Entity | FeatureView | FeatureService"]:
         for view in views
     }
     feature_views = {view.name: _feature_view(view, entities[view.entity], home) for view in views}
-    return [*entities.values(), *feature_views.values(), *_services(views, feature_views)]
+    elapsed = elapsed_views(views, feature_views)
+    services = _services(views, feature_views, elapsed)
+    return [*entities.values(), *feature_views.values(), *elapsed.values(), *services]
 
 
 def _check_unique_features(views: Iterable[View]) -> None:
     owner: dict[str, str] = {}
     for view in views:
-        for column in view.features:
-            if column.name in owner:
+        stored = [(column.name, view.name) for column in view.features]
+        elapsed = [(elapsed_name(name), f"{view.name}_elapsed") for name in instants_of(view)]
+        for feature, name in stored + elapsed:
+            if feature in owner:
                 raise BadInput(
-                    f"feature {column.name} is in view {owner[column.name]} and in view "
-                    f"{view.name}; rename one of them"
+                    f"feature {feature} is in view {owner[feature]} and in view "
+                    f"{name}; rename one of them"
                 )
-            owner[column.name] = view.name
+            owner[feature] = name
 
 
 def _key_type(view: View):
@@ -92,18 +98,20 @@ def _feature_view(view: View, entity: "Entity", home: Path) -> "FeatureView":
 
 
 def _services(
-    views: Iterable[View], feature_views: dict[str, "FeatureView"]
+    views: Iterable[View],
+    feature_views: dict[str, "FeatureView"],
+    elapsed: dict[str, "OnDemandFeatureView"],
 ) -> list["FeatureService"]:
     from feast import FeatureService
 
-    members = defaultdict(list)
+    members: dict[str, list] = defaultdict(list)
     for view in views:
-        members[f"{view.entity}_features"].append(view.name)
+        stored = feature_views[view.name]
+        members[f"{view.entity}_features"].append(stored)
         if view.family is not None:
-            members[f"family_{view.family}"].append(view.name)
+            members[f"family_{view.family}"].append(stored)
         if view.scale is not None:
-            members[f"{view.entity}_scale_{view.scale}"].append(view.name)
-    return [
-        FeatureService(name=name, features=[feature_views[view] for view in members[name]])
-        for name in sorted(members)
-    ]
+            members[f"{view.entity}_scale_{view.scale}"].append(stored)
+        if view.name in elapsed:
+            members[f"{view.entity}_elapsed"].append(elapsed[view.name])
+    return [FeatureService(name=name, features=members[name]) for name in sorted(members)]

@@ -39,7 +39,7 @@ def apply(home: Path) -> "FeatureStore":
     BadInput
         As `feature_repo.feast_objects.build`.
     """
-    from feast import Entity, FeatureService, FeatureView, Project
+    from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView, Project
     from feast.feature_view import DUMMY_ENTITY
     from feast.repo_contents import RepoContents
     from feast.repo_operations import extract_objects_for_apply_delete
@@ -53,7 +53,7 @@ def apply(home: Path) -> "FeatureStore":
         projects=[Project(name=store.project)],
         data_sources=[view.batch_source for view in views if view.batch_source],
         feature_views=views,
-        on_demand_feature_views=[],
+        on_demand_feature_views=[o for o in objects if isinstance(o, OnDemandFeatureView)],
         stream_feature_views=[],
         label_views=[],
         entities=[DUMMY_ENTITY, *(o for o in objects if isinstance(o, Entity))],

@@ -74,6 +74,7 @@ def build(dataset: Dataset = DEFAULT) -> None:
     home = _home(dataset)
     say(accounting_line(run_dbt(dataset, home, detail)))
     say(f"features {home / 'features'}")
+    say(f"quality  {home / 'reports' / 'quality.html'}")
 
 
 @app.command()

@@ -40,8 +40,9 @@ class FeatureConfig(_Frozen):
 
     include: list[str] = ["*"]
     # The hour and weekday of the instant enter anyway. On the logs tried, a user's histograms of
-    # them cost the network more than they told it; `features.exclude=[]` brings them in.
-    exclude: list[str] = ["user_rhythm"]
+    # them cost the network more than they told it, and his pattern told it nothing;
+    # `features.exclude=[]` brings both in.
+    exclude: list[str] = ["user_rhythm", "user_pattern"]
     vocabulary: int = Field(
         default=32, ge=1, description="most frequent values kept of a text feature"
     )

@@ -45,6 +45,7 @@ class DatasetFile(BaseModel):
     split: dict[str, Any] = {}
     session_gap_minutes: float = Field(default=30, gt=0)
     horizons: dict[str, list[str]] = {}
+    freshness: dict[str, str] = {}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DatasetFile:

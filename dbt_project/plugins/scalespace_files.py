@@ -11,6 +11,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from scalespace_log import csv_header, problem_with, problem_with_sql, resolve_path, unreadable
 from scalespace_parquet import splice
 from scalespace_publishing import keep, prepare, publish, sweep, write_report
+from scalespace_quality import write_quality
 
 ARGUMENTS = {
     resolve_path: 1,
@@ -24,6 +25,7 @@ ARGUMENTS = {
     sweep: 2,
     publish: 2,
     write_report: 3,
+    write_quality: 3,
 }
 
 

@@ -91,10 +91,15 @@ def publish(home: str, views: str) -> str:
 def write_report(home: str, name: str, content: str) -> str:
     """Write a JSON report whole or not at all."""
     target = Path(home) / "reports" / name
-    partial = target.with_name(f".{name}.partial")
-    partial.write_text(json.dumps(json.loads(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    write_whole(target, json.dumps(json.loads(content), indent=2) + "\n")
     return str(target)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Replace a text file at one instant."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, target)
 
 
 def _replace_link(link: Path, target: str) -> None:

@@ -46,7 +46,7 @@ class DbtSession:
             "home": str(home),
             "log": str(self.log),
             "arguments": [
-                *(command, "--no-use-colors"),
+                *(*command.split(), "--no-use-colors"),
                 *("--project-dir", str(project), "--profiles-dir", str(project)),
                 *(() if variables is None else ("--vars", json.dumps(variables))),
                 *arguments,

@@ -57,6 +57,9 @@ DATASETS: list[tuple[dict[str, Any], list[str]]] = [
     ({"transition_prior": 0}, ["transition_prior", "above 0"]),
     ({"source_timezone": "Mars/Olympus"}, ["source_timezone", "'Mars/Olympus'", "Europe/Berlin"]),
     ({"known_at": "yesterday"}, ["known_at", "'yesterday'", "2024-01-31"]),
+    ({"split": {"train_end": "spring"}}, ["split.train_end", "'spring'", "2024-05-31"]),
+    ({"freshness": {"warn_after": "soon"}}, ["freshness.warn_after", "'soon'", "12h"]),
+    ({"freshness": {"warn": "1d"}}, ["freshness.warn", "warn_after, error_after"]),
     ({"csv": {"seperator": ";"}}, ["csv.seperator", "delimiter"]),
 ]
 # A log, and what the line has to say.

@@ -56,7 +56,7 @@ def test_every_published_file_is_a_model_and_every_model_a_file(
         for file in (shop_home / folder).iterdir()
     }
     assert files == published(models)
-    assert len(files) == 39
+    assert len(files) == 40
 
 
 def test_a_contract_holds_every_published_file(

@@ -14,12 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import pandas as pd
 import pytest
 
 from dbt_runner import Build
 from dbt_session import PROJECT, DbtSession
-from oracle import DAY, Event, OracleConfig, account
-from parity import WINDOWED, feature_differences, label_differences, views
+from oracle import DAY, Event, Oracle, OracleConfig, account, differences
+from parity import (
+    WINDOWED,
+    expected,
+    feature_differences,
+    label_differences,
+    probe_entities,
+    views,
+)
 from published import published_bytes
 from strategies import RawLog, random_log, write_log
 
@@ -121,40 +130,100 @@ def test_selected_models_are_published_beside_the_others(
     model.write_text(model.read_text() + "\nwhere user_id > '7'\n")
     build = dbt_session(home, toy.variables, "--select", "user_activity_7d+", project=project)
     assert build.returncode == 0, build.output
-    assert "1 of 39 views are new" in build.output
+    assert "1 of 40 views are new" in build.output
     assert changed(before, home) == {"features/user_activity_7d.parquet"}
     # The views that were kept are described as before, though dbt writes the manifest anew.
     assert manifest_columns(home) == described
     assert len(described["user_activity_90d"]) > 10
 
 
-def test_a_scale_comes_and_goes_with_its_file(
-    toy: Toy,
-    home: Path,
-    project: Path,
-    dbt_session: DbtSession,
-) -> None:
-    before = published_bytes(home)
+@pytest.fixture(scope="module")
+def fortnight(
+    toy: Toy, first: Build, dbt_session: DbtSession, tmp_path_factory: pytest.TempPathFactory
+) -> Build:
+    """The first build, then one file added to each family, ``<family>_14d``, and one removed."""
+    folder = tmp_path_factory.mktemp("fortnight")
+    home = Path(shutil.copytree(first.home, folder / "home", symlinks=True))
+    project = Path(shutil.copytree(PROJECT, folder / "repository" / "dbt_project"))
     for family in WINDOWED:
-        folder = project / "models" / "features" / family
-        (folder / f"{family}_90d.sql").unlink()
-        (folder / f"{family}_14d.sql").write_text(f"{{{{ {family}('14d') }}}}\n")
+        models = project / "models" / "features" / family
+        (models / f"{family}_90d.sql").unlink()
+        (models / f"{family}_14d.sql").write_text(f"{{{{ {family}('14d') }}}}\n")
+    # The exposure names what the trainer reads: a scale that goes takes its line with it.
+    exposures = project / "models" / "_exposures.yml"
+    lines = exposures.read_text().splitlines(keepends=True)
+    exposures.write_text("".join(line for line in lines if "_90d" not in line))
     select = ("--select", *(f"{family}_14d" for family in WINDOWED))
     build = dbt_session(home, toy.variables, *select, project=project)
     assert build.returncode == 0, build.output
-    assert changed(before, home) == {
+    return build
+
+
+def test_a_scale_comes_and_goes_with_its_file(toy: Toy, first: Build, fortnight: Build) -> None:
+    assert changed(published_bytes(first.home), fortnight.home) == {
         f"features/{family}_{scale}.parquet" for family in WINDOWED for scale in ("14d", "90d")
     }
-    assert "features/user_activity_90d.parquet" not in published_bytes(home)
+    assert "features/user_activity_90d.parquet" not in published_bytes(fortnight.home)
 
     two_weeks = replace(toy.config, scales={"14d": 14 * DAY})
-    cells, found = feature_differences(build, toy.events(), two_weeks, random.Random(1))
+    cells, found = feature_differences(fortnight, toy.events(), two_weeks, random.Random(1))
     assert found == []
     assert cells > 4_000
-    published = duckdb.sql(f"from '{home}/features/user_activity_14d.parquet'")
-    assert manifest_columns(home)["user_activity_14d"] == dict(
+    published = duckdb.sql(f"from '{fortnight.home}/features/user_activity_14d.parquet'")
+    assert manifest_columns(fortnight.home)["user_activity_14d"] == dict(
         zip(published.columns, map(str, published.types), strict=True)
     )
+
+
+def test_feast_and_the_trainer_follow_a_scale(toy: Toy, fortnight: Build) -> None:
+    """One file is enough: its views are registered, answer with the oracle's values, and enter."""
+    from feature_repo.store import apply
+    from trainer.config import FeatureConfig
+    from trainer.features import choose_features, features_at, published_features
+    from trainer.inputs import FeatureEncoder
+
+    store = apply(fortnight.home)
+    members = {
+        service.name: {projection.name for projection in service.feature_view_projections}
+        for service in store.list_feature_services()
+    }
+    for family, (entity, *_) in WINDOWED.items():
+        view = store.get_feature_view(f"{family}_14d")
+        assert view.tags == {"family": family, "scale": "14d"}
+        assert f"{family}_14d" in members[f"{entity}_scale_14d"] & members[f"family_{family}"]
+        assert f"{family}_14d" in members[f"{entity}_features"]
+        assert f"{family}_90d" not in members[f"{entity}_features"]
+
+    # Through Feast, for every kind of entity, at instants at which its values change and between.
+    config = replace(toy.config, scales={"14d": 14 * DAY})
+    oracle = Oracle(toy.events(), config)
+    probes = probe_entities(oracle, config, random.Random(2), per_user=20)
+    for family, (entity, *_) in WINDOWED.items():
+        asked = probes[entity]
+        frame = pd.DataFrame(asked, columns=[f"{entity}_id", "t"])
+        frame["event_timestamp"] = pd.to_datetime(frame.pop("t"), unit="us")
+        view = store.get_feature_view(f"{family}_14d")
+        references = [f"{view.name}:{feature.name}" for feature in view.features]
+        table = store.get_historical_features(frame, references).to_arrow()
+        rows = table.select([feature.name for feature in view.features]).to_pylist()
+        for (key, t), row in zip(asked, rows, strict=True):
+            assert differences(expected(oracle, family, "14d", key, t), row) == [], (family, key, t)
+
+    # The trainer takes what describes a user without being told.
+    published = published_features(fortnight.home)
+    chosen = [f for f in choose_features(published, FeatureConfig(exclude=[])) if f.scale == "14d"]
+    assert {feature.family for feature in chosen} == {
+        family for family, (entity, *_) in WINDOWED.items() if entity == "user"
+    }
+    by_default = choose_features(published, FeatureConfig())
+    assert "event_count_14d" in [feature.name for feature in by_default]
+    users, instants = zip(*probes["user"], strict=True)
+    at = np.array(instants, dtype="datetime64[us]")
+    table = features_at(store, np.array(users, dtype=object), at, chosen)
+    encoder = FeatureEncoder.fit(table, {f.name: f.type for f in chosen}, at)
+    inputs = [name for name in encoder.columns if "_14d" in name]
+    assert {"event_count_14d", "transition_total_14d", "hour_histogram_14d[23]"} <= set(inputs)
+    assert encoder.transform(table, at)[:, encoder.columns.index("event_count_14d")].std() > 0
 
 
 def manifest_columns(home: Path) -> dict[str, dict[str, str]]:
@@ -178,7 +247,7 @@ def test_an_empty_run_publishes_nothing(toy: Toy, home: Path, dbt_session: DbtSe
     # And the next run does not remember it.
     build = dbt_session(home, toy.variables, *select)
     assert build.returncode == 0, build.output
-    assert "1 of 39 views are new" in build.output
+    assert "1 of 40 views are new" in build.output
     assert changed(before, home) == set()
 
 
@@ -190,7 +259,8 @@ def test_an_empty_log_publishes_no_rows(toy: Toy, dbt_session: DbtSession, tmp_p
     assert build.returncode == 0, build.output
     assert build.accounting == {"raw": 0, "accepted": 0, "duplicates": 0, "rejected": {}}
     files = sorted((build.home / "features").iterdir()) + sorted((build.home / "labels").iterdir())
-    assert len(files) == len(views(toy.config)) + 4
+    # Beside the views that the oracle knows: user_pattern, and four tables of labels.
+    assert len(files) == len(views(toy.config)) + 1 + 4
     assert all(duckdb.sql(f"from '{file}'").fetchall() == [] for file in files)
 
 

@@ -149,6 +149,7 @@ def test_objects_have_the_types_tags_and_services_of_the_manifest(built):
         "family_user_activity": ["user_activity_7d"],
         "family_user_session": ["user_session"],
         "user_scale_7d": ["user_activity_7d"],
+        "user_elapsed": ["user_session_elapsed"],
     }
 
 

@@ -283,7 +283,7 @@ def test_builds_that_are_killed_lose_nothing(dbt_session: DbtSession, tmp_path: 
     def counts() -> dict[str, int]:
         folder = Path(os.path.realpath(home / "features"))
         files = [*folder.iterdir(), *(folder.parent / "labels").iterdir()]
-        assert len(files) == 39
+        assert len(files) == 40
         return {
             file.name: duckdb.sql(f"select count(*) from '{file}'").fetchall()[0][0]
             for file in files
@@ -307,7 +307,7 @@ def test_builds_that_are_killed_lose_nothing(dbt_session: DbtSession, tmp_path: 
     assert build.returncode == 0, build.output
     assert table_differences(home, dbt_session(tmp_path / "full", variables).home) == []
     # Nothing that the killed builds had begun is left.
-    assert len(list((home / ".built" / "features").iterdir())) == 35
+    assert len(list((home / ".built" / "features").iterdir())) == 36
 
 
 def test_of_two_builds_at_once_the_second_says_so(tmp_path: Path) -> None:

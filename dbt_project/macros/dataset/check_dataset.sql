@@ -88,6 +88,7 @@
   {%- if setting('timestamp_unit', 's') not in ['s', 'ms', 'us'] -%}
     {{ bad_input(file ~ ": timestamp_unit is '" ~ setting('timestamp_unit') ~ "': write s, ms or us") }}
   {%- endif -%}
+  {%- do check_freshness() -%}
   {%- do mapping_setting('csv') -%}
   {%- do mapping_setting('split') -%}
   {%- do list_setting('tie_order') -%}
@@ -98,6 +99,9 @@
   {%- endfor -%}
   {%- if execute -%}
     {%- do check_instant('source_timezone', setting('source_timezone', 'UTC'), "timezone({}, timestamp '2000-01-01')", 'write a name of the time zone database, as in Europe/Berlin') -%}
+    {%- for cut in ['train_end', 'valid_end'] if mapping_setting('split').get(cut) -%}
+      {%- do check_instant('split.' ~ cut, mapping_setting('split')[cut], 'timestamptz {}', 'write an instant, as in 2024-05-31 or 2024-05-31 18:00:00') -%}
+    {%- endfor -%}
     {%- if var('known_at', none) is not none -%}
       {%- do check_instant('known_at', var('known_at'), 'timestamptz {}', 'write an instant, as in 2024-01-31 12:00:00') -%}
     {%- endif -%}

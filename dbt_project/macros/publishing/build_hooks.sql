@@ -8,8 +8,11 @@
       {{ bad_input("SCALESPACE_HOME is '" ~ home ~ "': write it as an absolute path") }}
     {%- endif -%}
     {%- do check_dataset() -%}
+  {%- elif flags.WHICH == 'generate' -%}
+    {%- do describe_internal_columns() -%}
   {%- elif flags.WHICH in ['build', 'run', 'test'] -%}
     {%- do complete_contracts() -%}
+    {%- do describe_internal_columns() -%}
     {%- do check_dataset() -%}
     {%- do note_unknown_keys() -%}
     {%- set home = home() -%}
@@ -44,6 +47,7 @@
       {%- if accounting -%}
         {%- do run_query('select scalespace_write_report(' ~ text(home()) ~ ", 'accounting.json', " ~ text(tojson(accounting)) ~ ')') -%}
       {%- endif -%}
+      {%- if 'quality' in built -%}{%- do report_quality() -%}{%- endif -%}
     {%- endif -%}
   {%- endif -%}
 {% endmacro %}

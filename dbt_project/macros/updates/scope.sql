@@ -54,6 +54,7 @@
     {%- do codes.append(noted[name].code) -%}
     {%- do versions.append(noted[name].version) -%}
   {%- endfor -%}
+  {%- if model.config.meta.get('whole_when_other') -%}{%- do codes.append(content_of(model.config.meta.whole_when_other)) -%}{%- endif -%}
   {%- set code = empty_code() if flags.EMPTY else local_md5(codes | join('\n')) -%}
   {%- set version = versions | min if versions else 0 -%}
   {%- do scope.update({'version': version, 'code': code}) -%}
@@ -85,6 +86,12 @@
   {{ return(node.config.meta.get('update_by')) }}
 {% endmacro %}
 
+{#- A fingerprint of a small table whose every row decides every row of a model: meta.whole_when_other names it. -#}
+{% macro content_of(name) %}
+  {%- set relation = api.Relation.create(database=target.database, schema=target.schema, identifier=name) -%}
+  {{ return(run_query('select md5(cast(list(content order by content) as varchar)) from ' ~ relation ~ ' as content').rows[0][0] | string) }}
+{% endmacro %}
+
 {% macro file_exists(file) %}
   {{ return(file is none or run_query('select count(*) from glob(' ~ text(file) ~ ')').rows[0][0] > 0) }}
 {% endmacro %}
@@ -94,13 +101,13 @@
   {{ return(relation is not none and relation.type == ('table' if file is none else 'view')) }}
 {% endmacro %}
 
-{#- Everything outside of the models that decides their values: the macros, and the dataset file but for where the log lies. -#}
+{#- Everything outside of the models that decides their values: the macros, and the dataset file but for where the log lies and what is told of it. -#}
 {% macro project_code() %}
   {%- set parts = [] -%}
   {%- for key, macro in ref.manifest.macros.items() | sort(attribute='0') if macro.package_name == model.package_name -%}
     {%- do parts.append(macro.macro_sql) -%}
   {%- endfor -%}
-  {%- for key in dataset_keys() if key not in ['events_path', 'split', 'known_at'] -%}
+  {%- for key in dataset_keys() if key not in ['events_path', 'split', 'freshness', 'known_at'] -%}
     {%- do parts.append(key ~ '=' ~ (setting(key) | string)) -%}
   {%- endfor -%}
   {{ return(local_md5(parts | join('\n'))) }}
