@@ -3,13 +3,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATASET ?= data/shop.yml
 BIN := .venv/bin
 
-.PHONY: demo test test-feast lint clean
+.PHONY: demo test test-slow test-feast lint clean
 
 demo: .venv/installed
 	@$(BIN)/trainer demo --dataset "$(DATASET)"
 
 test: .venv/installed-dev
 	@$(BIN)/python -m pytest
+
+# Large logs: minutes, several GB of memory and disk.
+test-slow: .venv/installed-dev
+	@$(BIN)/python -m pytest -m slow
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check .

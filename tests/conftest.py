@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
-from dbt_runner import DBT, ROOT
+from dbt_runner import DBT, ROOT, Build
 from dbt_session import DbtSession
+
+Query = Callable[[Build, str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,17 @@ def dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DbtSession
     session = DbtSession(tmp_path_factory.mktemp("dbt_session"))
     yield session
     session.close()
+
+
+@pytest.fixture
+def warehouse() -> Query:
+    """Query the warehouse of a finished build: the staging tables are not published."""
+
+    def query(build: Build, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(build.home / "warehouse.duckdb"), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    return query
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 LEAVE = "leave"
-REJECT_REASONS = ("null_user", "bad_timestamp", "future_timestamp", "unknown_action")
+REJECT_REASONS = ("null_user", "bad_timestamp", "future_timestamp", "unknown_action", "bot")
 DEFAULT_SCALES: dict[str, int | None] = {
     "1h": HOUR,
     "1d": DAY,
@@ -72,6 +72,8 @@ class OracleConfig:
         ``(column, descending)`` in order of weight; ``file_position`` or a key of the raw rows.
     action_map
         Raw action to action.
+    events_per_hour
+        A user with more accepted events in some hour is a bot; None for no such rule.
     """
 
     actions: Sequence[str]
@@ -85,6 +87,7 @@ class OracleConfig:
     unknown_actions: str = "reject"
     tie_order: Sequence[tuple[str, bool]] = ()
     action_map: Mapping[str, str] = field(default_factory=dict)
+    events_per_hour: int | None = None
 
     @property
     def states(self) -> list[str]:
@@ -116,7 +119,7 @@ class Event:
 def account(
     raw_rows: Sequence[RawRow], config: OracleConfig, build_clock_us: int
 ) -> tuple[list[Event], int, dict[str, int]]:
-    """Tell duplicates apart first, then rejects.
+    """Tell duplicates apart first, then rejects, and bots among the users of what is left.
 
     Parameters
     ----------
@@ -153,7 +156,34 @@ def account(
             accepted.append(_event(raw_rows[position], position, config))
         else:
             rejected[reason] += 1
+    quarantined = bots(accepted, config)
+    rejected["bot"] = sum(event.user_id in quarantined for event in accepted)
+    accepted = [event for event in accepted if event.user_id not in quarantined]
     return accepted, duplicates, rejected
+
+
+def bots(events: Sequence[Event], config: OracleConfig) -> dict[str, tuple[int, int, int]]:
+    """Find the users with more than `events_per_hour` events in some hour (t - 1h, t].
+
+    Returns
+    -------
+    dict
+        User to the most events of an hour, the first t of such an hour, and the first t at which
+        the limit was exceeded.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    if config.events_per_hour is None:
+        return found
+    times: dict[str, list[int]] = {}
+    for event in events:
+        times.setdefault(event.user_id, []).append(event.ts)
+    for user, own in times.items():
+        counts = {t: sum(_in_window(ts, t, HOUR) for ts in own) for t in sorted(own)}
+        above = [t for t, count in counts.items() if count > config.events_per_hour]
+        if above:
+            peak = max(counts.values())
+            found[user] = peak, min(t for t in above if counts[t] == peak), min(above)
+    return found
 
 
 def _identity(row: RawRow) -> Any:

@@ -461,6 +461,8 @@ def write_log(
         "count_simultaneous": config.count_simultaneous,
         "transition_prior": config.transition_prior,
     }
+    if config.events_per_hour is not None:
+        dataset["bots"] = {"events_per_hour": config.events_per_hour}
     if timestamps == "epoch_us":
         dataset["timestamp_unit"] = "us"
     return path, dataset

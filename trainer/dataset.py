@@ -46,6 +46,7 @@ class DatasetFile(BaseModel):
     session_gap_minutes: float = Field(default=30, gt=0)
     horizons: dict[str, list[str]] = {}
     freshness: dict[str, str] = {}
+    bots: dict[str, Any] | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DatasetFile:

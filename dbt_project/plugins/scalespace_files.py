@@ -3,11 +3,14 @@
 dbt-duckdb loads this plugin (see profiles.yml) and the macros call its functions.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
+from scalespace_limits import discard_spilled, problem_with_limits
 from scalespace_log import csv_header, problem_with, problem_with_sql, resolve_path, unreadable
 from scalespace_parquet import splice
 from scalespace_publishing import keep, prepare, publish, sweep, write_report
@@ -33,7 +36,9 @@ class Plugin(BasePlugin):
     """Registers the functions; every one takes and returns text."""
 
     def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:
-        """Refuse a warehouse that cannot be opened, in one line: dbt would print a traceback."""
+        """Refuse what cannot be opened or spilled to, in one line: dbt would print a traceback."""
+        if problem := problem_with_limits(config.get("memory_limit", ""), os.environ):
+            raise DbtRuntimeError(f"scalespace: {problem}")
         try:
             duckdb.connect(creds.path, config=config).close()
         except duckdb.Error as error:
@@ -45,6 +50,9 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: Any) -> None:
         """Register the functions on the connection that all threads of the build share."""
+        assert self.creds is not None
+        # The warehouse is open and closed to every other process, so nobody else spills beside it.
+        discard_spilled(Path(f"{self.creds.path}.tmp"))
         for function, count in ARGUMENTS.items():
             conn.create_function(
                 f"scalespace_{function.__name__}",

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+GZIP = b"\x1f\x8b"
 
 
 def resolve_path(path: str) -> str:
@@ -31,6 +33,16 @@ def problem_with(path: str) -> str:
                 connection.execute("describe from read_parquet(?, union_by_name = true)", [path])
         except duckdb.Error as error:
             return unreadable(path, str(error))
+        for file in sorted(files):
+            # DuckDB would call the second of them `name_1`, and the first would be read unasked.
+            if twice := _named_twice(pyarrow.parquet.read_schema(file).names):
+                return f"{file}: two columns are named {twice}: rename one and export the log again"
+    else:
+        for file in sorted(files):
+            with open(file, "rb") as stream:
+                zipped = stream.read(len(GZIP)) == GZIP
+            if zipped and not file.lower().endswith(".gz"):
+                return f"{file}: it is compressed with gzip: let its name end in .gz, or unpack it"
     return ""
 
 
@@ -60,6 +72,9 @@ def csv_header(path: str, options: str) -> str:
             return json.dumps({"problem": unreadable(file, str(error))})
     first, names = next(iter(found.items()))
     for file, others in found.items():
+        if not others:
+            problem = f"{file}: it has no first line that names its columns: export it again"
+            return json.dumps({"problem": problem})
         if others != names:
             return json.dumps(
                 {
@@ -67,23 +82,29 @@ def csv_header(path: str, options: str) -> str:
                     f"are {', '.join(names)}: the files of one log need the same header"
                 }
             )
-    twice = sorted({name for name in names if [n.lower() for n in names].count(name.lower()) > 1})
-    if twice:
+    if twice := _named_twice(names):
         return json.dumps(
-            {"problem": f"{first}: two columns are named {twice[0]}: rename one, or list csv.names"}
+            {"problem": f"{first}: two columns are named {twice}: rename one, or list csv.names"}
         )
     return json.dumps({"names": names})
 
 
+def _named_twice(names: list[str]) -> str:
+    """A name that two columns have, as SQL reads names: in any case; empty where none is."""
+    lower = [name.lower() for name in names]
+    return min((name for name in names if lower.count(name.lower()) > 1), default="")
+
+
 def _header_of(file: str, options: dict[str, Any]) -> list[str]:
     # DuckDB reads the line, as it will read the rest: compressed or not, in the same encoding. A
-    # separator that no text has keeps the line whole.
+    # separator that no text has keeps the line whole. Not strictly: without quotes, a break inside
+    # a quoted text further down would be a line that ends in another way.
     skip, encoding = options.get("skip") or 0, options.get("encoding") or "utf-8"
     with duckdb.connect() as connection:
         rows = connection.execute(
             "select line from read_csv(?, header = false, auto_detect = false, delim = chr(1), "
             f"quote = '', escape = '', columns = {{'line': 'VARCHAR'}}, skip = {int(skip)}, "
-            "encoding = ?) limit 1",
+            "encoding = ?, strict_mode = false) limit 1",
             [file, encoding],
         ).fetchall()
     line = (rows[0][0] or "") if rows else ""
@@ -128,6 +149,11 @@ def unreadable(path: str, message: str) -> str:
         return (
             f"{where} opens a quote and does not close it: correct the line, or set csv.quote in "
             'the dataset file ("" for a log without quotes)'
+        )
+    if "Maximum line size" in message:
+        return (
+            f"{where} is longer than any line may be (2 MB): correct the line, or a quote before "
+            'it that is not closed (csv.quote: "" for a log without quotes)'
         )
     if "unicode" in message:
         return f"{where} is not UTF-8: set csv.encoding in the dataset file (latin-1, utf-16)"

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from dbt_runner import Build
 from dbt_session import PROJECT, DbtSession
 
 Stage = Callable[..., Build]
-Query = Callable[[Build, str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture(scope="session")
@@ -36,14 +34,3 @@ def stage(dbt_session: DbtSession, staging_project: Path) -> Stage:
         return dbt_session(home, variables, *arguments, project=staging_project)
 
     return run
-
-
-@pytest.fixture
-def warehouse() -> Query:
-    """Query the warehouse of a finished build: the staging tables are not published."""
-
-    def query(build: Build, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(build.home / "warehouse.duckdb"), read_only=True) as connection:
-            return connection.execute(sql).fetchall()
-
-    return query

@@ -40,10 +40,15 @@ class DbtSession:
         *arguments: str,
         command: str = "run",
         project: Path = PROJECT,
+        env: dict[str, str] | None = None,
     ) -> Build:
-        """Run ``dbt <command>`` with ``home`` as SCALESPACE_HOME; without variables, plain dbt."""
+        """Run ``dbt <command>`` with ``home`` as SCALESPACE_HOME; without variables, plain dbt.
+
+        ``env`` is what dbt itself looks at while it runs; a variable that a process reads at its
+        start, as TZ is, needs `dbt_runner.dbt`.
+        """
         request = {
-            "home": str(home),
+            "env": {"SCALESPACE_HOME": str(home), **(env or {})},
             "log": str(self.log),
             "arguments": [
                 *(*command.split(), "--no-use-colors"),
@@ -96,7 +101,7 @@ def serve() -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-        os.environ["SCALESPACE_HOME"] = request["home"]
+        os.environ.update(request["env"])
         result = dbtRunner().invoke(request["arguments"])
         # As dbt's command line does: 1 for failed nodes, 2 for everything else.
         code = 0 if result.success else 2 if result.exception else 1
@@ -104,6 +109,8 @@ def serve() -> None:
         if DuckDBConnectionManager._ENV is not None:
             DuckDBConnectionManager._ENV.close()
             DuckDBConnectionManager._ENV = None
+        for name in request["env"]:
+            del os.environ[name]
         sys.stdout.flush()
         sys.stderr.flush()
         print(code, file=replies, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,12 @@ DATASETS: list[tuple[dict[str, Any], list[str]]] = [
 # A log, and what the line has to say.
 LOGS: list[tuple[bytes, list[str]]] = [
     (b"", ["log.csv", "empty", "export"]),
+    (b"\xef\xbb\xbf", ["log.csv", "no first line", "export"]),
+    (b"\n\n", ["log.csv", "no first line", "export"]),
+    (LOG.replace("\n", "\r\n", 2).encode(), ["log.csv", "end in different ways", "export"]),
+    (LOG.replace("u2", "u" * 2_100_000).encode(), ["log.csv", "line 4", "2 MB", "csv.quote"]),
+    (b"\0" * 40, ["log.csv", "'who'", "correct the dataset file"]),
+    (gzip.compress(LOG.encode()), ["log.csv", "gzip", ".gz"]),
     (LOG.replace("who", "who,who", 1).encode(), ["log.csv", "two columns", "who", "csv.names"]),
     (LOG.replace(":00,2", ":00,2,5").encode(), ["log.csv", "line 3", "5 fields", "4 are named"]),
     (LOG.replace(":00,2", ":00").encode(), ["log.csv", "line 3", "3 fields", "4 are named"]),
@@ -116,7 +123,7 @@ def test_a_dataset_file(
     assert all(part in line for part in said), line
 
 
-@pytest.mark.parametrize(("log", "said"), LOGS, ids=[said[1] for _, said in LOGS])
+@pytest.mark.parametrize(("log", "said"), LOGS, ids=[" ".join(said[1:3]) for _, said in LOGS])
 def test_a_csv_file(
     log: bytes, said: list[str], refused: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -138,6 +145,18 @@ def test_files_that_are_not_there_or_do_not_agree(
     assert str(tmp_path / "2.csv") in line and "same header" in line
 
 
+def test_compressed_files(refused: Callable[..., str], tmp_path: Path) -> None:
+    whole, path = gzip.compress(LOG.encode()), tmp_path / "log.csv.gz"
+    for content, said in [
+        (LOG.encode(), "not a GZIP stream"),
+        (whole[: len(whole) // 2], "Unexpected end of GZIP stream"),
+        (gzip.compress(b""), "no first line"),
+    ]:
+        path.write_bytes(content)
+        line = refused({**GOOD, "events_path": str(path)})
+        assert "log.csv.gz" in line and said in line
+
+
 def test_parquet_files(refused: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     path.write_text(LOG)
@@ -150,6 +169,11 @@ def test_parquet_files(refused: Callable[..., str], tmp_path: Path) -> None:
 
     line = refused({**GOOD, "events_path": str(path), "timestamp_unit": "us", "actions": ["view"]})
     assert "log.parquet" in line and "actions view" in line
+
+    arrays = [pa.array([text]) for text in ("u", "v", "cart", "2024-01-01 10:00:00")]
+    pq.write_table(pa.table(arrays, names=["who", "Who", "what", "time_stamp"]), path)
+    line = refused({**GOOD, "events_path": str(path)})
+    assert "log.parquet" in line and "two columns are named Who" in line
 
 
 def test_a_relative_home(dbt_session: DbtSession, tmp_path: Path) -> None:
@@ -172,13 +196,16 @@ def test_a_refused_dataset_file_leaves_the_manifest_alone(
     assert (home / "target" / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("read_only", [False, True], ids=["writes", "reads"])
 def test_a_warehouse_that_another_process_holds(
-    home: Path, dbt_session: DbtSession, tmp_path: Path
+    read_only: bool, home: Path, dbt_session: DbtSession, tmp_path: Path
 ) -> None:
+    before = published_bytes(home)
     (tmp_path / "log.csv").write_text(LOG)
-    with duckdb.connect(str(home / "warehouse.duckdb")):
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=read_only):
         build = dbt_session(home, {**GOOD, "events_path": str(tmp_path / "log.csv")})
-    assert build.returncode != 0
+    assert build.returncode == 2
+    assert published_bytes(home) == before
     assert "Traceback" not in build.output
     assert str(home / "warehouse.duckdb") in build.complaint
     assert "lock" in build.complaint

@@ -300,8 +300,8 @@ def test_the_same_bytes_again_and_with_any_number_of_threads(
     profile = (project / "profiles.yml").read_text()
     found = []
     for threads in (1, 4):
-        settings = f"      config_options: {{threads: {threads}}}\n      settings:"
-        (project / "profiles.yml").write_text(profile.replace("      settings:", settings))
+        settings = f"config_options:\n        threads: {threads}\n"
+        (project / "profiles.yml").write_text(profile.replace("config_options:\n", settings))
         select = ("--select", "+user_activity_7d", "+label_next", "+events")
         arguments = (*select, "--threads", str(threads))
         build = dbt_session(tmp_path / "home", variables, *arguments, project=project)

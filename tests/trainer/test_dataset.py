@@ -54,6 +54,8 @@ def test_taxonomy_of_a_build(file: Path) -> None:
         ("actions: [view, buy]", "actions: []", "actions"),
         ("user_id: who, ", "", "columns.user_id is missing"),
         ("session_gap_minutes: 45", "session_gap_minutes: soon", "session_gap_minutes"),
+        ("session_gap_minutes: 45", "bots: 1000", "bots"),
+        ("session_gap_minutes: 45", "bot: {events_per_hour: 9}", "did you mean 'bots'?"),
         ("actions:", "action:", "did you mean 'actions'?"),
         ("horizons:", "horizon:", "did you mean 'horizons'?"),
         ("dataset: toy", "dataset: a/../b", "dataset"),

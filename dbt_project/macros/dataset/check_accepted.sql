@@ -14,6 +14,7 @@
           'unknown_action': 'no row has one of the actions ' ~ actions() | join(', ') ~ '; the log has ' ~ seen ~ ': correct actions or action_map in the dataset file',
           'bad_timestamp': 'no row has a time in columns.event_timestamp; the log has ' ~ (seen or 'nothing there') ~ ': name another column, or set timestamp_unit to s, ms or us where these are epochs',
           'future_timestamp': 'every row lies in the future; the log has ' ~ seen ~ ': correct timestamp_unit in the dataset file',
+          'bot': 'every user has more than ' ~ bot_limit() ~ ' events in some hour: raise bots.events_per_hour in the dataset file, or leave bots out',
           'null_user': 'no row has a user: correct columns.user_id in the dataset file',
       } -%}
       {{ bad_input(setting('events_path') ~ ': ' ~ advice[reason]) }}

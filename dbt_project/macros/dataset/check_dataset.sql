@@ -88,6 +88,12 @@
   {%- if setting('timestamp_unit', 's') not in ['s', 'ms', 'us'] -%}
     {{ bad_input(file ~ ": timestamp_unit is '" ~ setting('timestamp_unit') ~ "': write s, ms or us") }}
   {%- endif -%}
+  {%- for key in mapping_setting('bots') if key != 'events_per_hour' -%}
+    {{ bad_input(file ~ ": bots." ~ key ~ " is unknown: write bots: {events_per_hour: 1000}, or leave bots out") }}
+  {%- endfor -%}
+  {%- if mapping_setting('bots') and (bot_limit() is not integer or bot_limit() < 1) -%}
+    {{ bad_input(file ~ ": bots.events_per_hour is '" ~ bot_limit() ~ "': write a whole number from 1, the most events that a user may have in an hour") }}
+  {%- endif -%}
   {%- do check_freshness() -%}
   {%- do mapping_setting('csv') -%}
   {%- do mapping_setting('split') -%}

@@ -15,18 +15,36 @@ arrivals as (
         -- The one that arrived first wins; rows that arrived together, by their place in the file.
         row_number() over (partition by known_id order by known_from nulls last, file_position) as arrival
     from mapped
+),
+
+judged as (
+    select
+        * exclude (event_id, ingested_at, known_id, known_from, arrival),
+        known_id as event_id,
+        known_from as ingested_at,
+        case
+            when arrival > 1 then 'duplicate'
+            when user_id is null then 'null_user'
+            when event_timestamp is null then 'bad_timestamp'
+            when event_timestamp > {{ build_clock() }} + interval 1 day then 'future_timestamp'
+            when action_type is null then 'unknown_action'
+            else 'accepted'
+        end as verdict
+    from arrivals
+)
+{%- if bot_limit() is none %}
+
+select * from judged
+{%- else %},
+
+-- What is left are events: a user with too many of them in one hour is a bot, and none of them counts.
+bots as (
+    {{ users_above('judged', bot_limit()) }}
 )
 
 select
-    * exclude (event_id, ingested_at, known_id, known_from, arrival),
-    known_id as event_id,
-    known_from as ingested_at,
-    case
-        when arrival > 1 then 'duplicate'
-        when user_id is null then 'null_user'
-        when event_timestamp is null then 'bad_timestamp'
-        when event_timestamp > {{ build_clock() }} + interval 1 day then 'future_timestamp'
-        when action_type is null then 'unknown_action'
-        else 'accepted'
-    end as verdict
-from arrivals
+    judged.* exclude (verdict),
+    case when bots.user_id is not null and verdict = 'accepted' then 'bot' else verdict end as verdict
+from judged
+left join bots on judged.user_id = bots.user_id
+{%- endif %}

@@ -1,0 +1,194 @@
+"""Logs that are large: many actions, one user with all of it, little memory.
+
+The ones marked slow are left out of `make test`; `make test-slow` runs them.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from dbt_session import DbtSession
+from oracle import DAY, Oracle, OracleConfig, account, differences
+from parity import StepFunction, expected, feature_differences, label_differences
+from published import published_bytes
+from strategies import RawLog, random_log, write_log
+
+CLOCK = 1_767_225_600_000_000  # 2026-01-01: after every accepted event, before every reject
+COLUMNS = {"user_id": "who", "action_type": "what", "event_timestamp": "at"}
+
+
+def wide_log(events: int) -> tuple[RawLog, OracleConfig]:
+    """A log with two hundred kinds of actions."""
+    config = OracleConfig(
+        actions=[f"kind_{number}" for number in range(200)],
+        action_roles={"kind_3": "search", "kind_7": "conversion"},
+        horizons={"1d": DAY},
+    )
+    return random_log(4, events=events, config=config)
+
+
+def test_two_hundred_actions(dbt_session: DbtSession, tmp_path: Path) -> None:
+    rows, config = wide_log(events=40)
+    _, variables = write_log(rows, tmp_path, config)
+    families = ("user_activity", "user_transitions")
+    select = ("--select", *(f"+{family}_7d" for family in families))
+    build = dbt_session(tmp_path / "home", variables, *select)
+    assert build.returncode == 0, build.output
+    events, _, _ = account(rows, config, CLOCK)
+    oracle, found = Oracle(events, config), []
+    for family in families:
+        steps = StepFunction(build.rows(f"features/{family}_7d"))
+        for user in oracle.users:
+            assert steps.instants[user] == oracle.change_instants(family, "7d", user)
+            for t in steps.instants[user]:
+                row = expected(oracle, family, "7d", user, t)
+                found += [f"{user!r} at {t}: {d}" for d in differences(row, steps.at(user, t))]
+    assert found == []
+
+
+@pytest.mark.slow
+def test_two_hundred_actions_in_every_view(dbt_session: DbtSession, tmp_path: Path) -> None:
+    rows, config = wide_log(events=200)
+    _, variables = write_log(rows, tmp_path, config)
+    build = dbt_session(tmp_path / "home", variables, "--threads", "1")
+    assert build.returncode == 0, build.output
+    events, _, _ = account(rows, config, CLOCK)
+    assert feature_differences(build, events, config, random.Random(1), per_user=10)[1] == []
+    assert label_differences(build, events, config) == []
+
+
+def write_uniform_log(path: Path, events: int, users: int) -> dict[str, Any]:
+    """A Parquet log with ties, and its dataset file."""
+    duckdb.sql(
+        f"""copy (
+            select
+                'u' || (hash(i) % {users}) as who,
+                ['view', 'cart', 'buy'][cast(hash(i, 1) % 3 as bigint) + 1] as what,
+                timestamp '2024-01-01' + to_seconds(cast(hash(i, 2) % 10000000 as bigint)) as at,
+                'i' || (hash(i, 3) % 1000) as thing,
+                i as key
+            from range({events}) as t (i)
+        ) to '{path}'"""
+    )
+    return {
+        "dataset": "uniform",
+        "events_path": str(path),
+        "columns": {**COLUMNS, "item_id": "thing", "event_id": "key"},
+        "actions": ["view", "cart", "buy"],
+    }
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[set[str]]:
+    """The names of the files that lie in a folder at some moment of the block."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if folder.is_dir():
+                seen.update(file.name for file in folder.iterdir())
+            time.sleep(0.01)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_with_little_memory_a_build_spills_and_leaves_nothing_behind(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    variables = write_uniform_log(tmp_path / "log.parquet", events=40_000, users=1000)
+    select = ("--select", "+user_activity_7d", "event_accounting")
+    plain = dbt_session(tmp_path / "plain", variables, *select)
+    assert plain.returncode == 0, plain.output
+
+    spilled = tmp_path / "spilled"
+    limits = {"SCALESPACE_MEMORY_LIMIT": "60MB", "SCALESPACE_TEMP_DIRECTORY": str(spilled)}
+    with watched(spilled) as seen:
+        small = dbt_session(tmp_path / "small", variables, *select, "--threads", "1", env=limits)
+    assert small.returncode == 0, small.output
+    assert published_bytes(small.home) == published_bytes(plain.home)
+    assert seen, "nothing was spilled"
+    assert list(spilled.iterdir()) == []
+    assert not (small.home / "warehouse.duckdb.tmp").exists()
+
+
+def test_what_a_killed_build_has_spilled_is_dropped(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    rows, config = random_log(8, events=1)
+    _, variables = write_log(rows, tmp_path, config)
+    spilled = tmp_path / "home" / "warehouse.duckdb.tmp"
+    spilled.mkdir(parents=True)
+    (spilled / "duckdb_temp_1_0_storage_DEFAULT-0.tmp").touch()
+    build = dbt_session(tmp_path / "home", variables, "--select", "base_events")
+    assert build.returncode == 0, build.output
+    assert list(spilled.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SCALESPACE_MEMORY_LIMIT", "a lot", "as in 4GB or 50%"),
+        ("SCALESPACE_TEMP_DIRECTORY", "spilled", "as an absolute path"),
+        ("SCALESPACE_TEMP_DIRECTORY", "/proc/spilled", "cannot be made"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(
+    name: str, value: str, said: str, dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    rows, config = random_log(8, events=1)
+    _, variables = write_log(rows, tmp_path, config)
+    build = dbt_session(tmp_path / "home", variables, env={name: value})
+    assert build.returncode == 2
+    assert build.complaint.startswith(f"scalespace: {name} is '{value}'")
+    assert said in build.complaint
+    assert "Traceback" not in build.output
+
+
+@pytest.mark.slow
+def test_five_million_events_in_one_gigabyte(dbt_session: DbtSession, tmp_path: Path) -> None:
+    variables = write_uniform_log(tmp_path / "log.parquet", events=5_000_000, users=50_000)
+    limit = {"SCALESPACE_MEMORY_LIMIT": "1GB"}
+    build = dbt_session(tmp_path / "home", variables, "--threads", "1", env=limit)
+    assert build.returncode == 0, build.output
+    assert build.accounting["accepted"] == 5_000_000
+    assert not (build.home / "warehouse.duckdb.tmp").exists()
+    counted = """
+        select sum(events) from (
+            select max(event_count_all) as events
+            from '{features}/user_activity_all.parquet'
+            group by user_id
+        )"""
+    assert build.query(counted) == [(5_000_000,)]
+
+
+@pytest.mark.slow
+def test_one_user_with_a_million_events(dbt_session: DbtSession, tmp_path: Path) -> None:
+    variables = write_uniform_log(tmp_path / "log.parquet", events=1_000_000, users=1)
+    build = dbt_session(tmp_path / "home", variables)
+    assert build.returncode == 0, build.output
+    most = "select max(event_count_{0}) from '{{features}}/user_activity_{0}.parquet'"
+    assert build.query(most.format("all")) == [(1_000_000,)]
+    day_before = "range interval 86399999999 microseconds preceding"
+    by_hand = duckdb.sql(
+        f"""select max(events) from (
+            select count(*) over (order by "at" {day_before}) as events
+            from '{tmp_path}/log.parquet'
+        )"""
+    ).fetchall()
+    assert build.query(most.format("1d")) == by_hand
