@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATASET ?= data/shop.yml
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-feast lint clean
+.PHONY: demo test test-slow test-feast bench lint clean
 
 demo: .venv/installed
 	@$(BIN)/trainer demo --dataset "$(DATASET)"
@@ -14,6 +14,15 @@ test: .venv/installed-dev
 # Large logs: minutes, several GB of memory and disk.
 test-slow: .venv/installed-dev
 	@$(BIN)/python -m pytest -m slow
+
+# At the sizes of benchmarks/README.md: an hour or two on a quiet machine. Each command stands alone.
+bench: .venv/installed-dev
+	$(BIN)/python -m benchmarks.feature_layer shapes
+	$(BIN)/python -m benchmarks.feature_layer increments
+	$(BIN)/python -m benchmarks.feature_layer growth
+	$(BIN)/python -m benchmarks.point_in_time compare
+	$(BIN)/python -m benchmarks.point_in_time stream
+	$(BIN)/python -m benchmarks.report
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check .

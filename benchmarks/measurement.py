@@ -1,0 +1,338 @@
+"""Time and peak memory of whole processes, and the results as JSON and as tables."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.settings import SEED
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+OUT_OF_MEMORY = ("MemoryError", "Out of Memory", "bad_alloc")  # Python's, DuckDB's, C++'s
+PACKAGES = (
+    *("duckdb", "dbt-core", "dbt-duckdb", "feast", "pandas", "pyarrow", "numpy"),
+    *("polars", "ibis-framework", "dask"),
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended well.
+
+    Attributes
+    ----------
+    seconds : float
+        From start to end, start-up included.
+    cpu_seconds : float
+        User and system time: on a busy machine it moves less than `seconds`.
+    peak_mb : float
+        Largest resident memory, in 2**20 bytes.
+    output : str
+        Standard output and error.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    output: str
+
+    def report(self) -> dict[str, Any]:
+        """Return the object that the process printed as its last line, in JSON."""
+        return json.loads(self.output.splitlines()[-1])
+
+    def figures(self) -> dict[str, float]:
+        """Return the cells of a table that every process has."""
+        return {
+            "seconds": self.seconds,
+            "CPU seconds": self.cpu_seconds,
+            "peak MB": self.peak_mb,
+        }
+
+
+class Failed(SystemExit):
+    """A process that did not end well; uncaught, it ends the benchmark with its last lines.
+
+    Attributes
+    ----------
+    reason : str
+        In a few words, for a table.
+    """
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    limit_s: float | None = None,
+) -> Finished:
+    """Run `command` to its end in the repository's root.
+
+    Raises
+    ------
+    Failed
+        If the command fails, or takes longer than `limit_s`.
+
+    Notes
+    -----
+    Linux counts the memory of the process that starts another one as the other's own until it has
+    become its program. So whoever calls this has to be small: data is generated and compared in
+    processes of their own too.
+    """
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+        )
+        too_long = threading.Event()
+
+        def stop() -> None:
+            too_long.set()
+            process.kill()
+
+        timer = threading.Timer(limit_s, stop) if limit_s else None
+        if timer:
+            timer.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if process.returncode:
+        if too_long.is_set():
+            reason = f"over {limit_s:,.0f} s"
+        elif process.returncode == -signal.SIGKILL or any(sign in text for sign in OUT_OF_MEMORY):
+            reason = "out of memory"
+        else:
+            reason = f"ended with {process.returncode}"
+        tail = "\n".join(text.splitlines()[-25:])
+        raise Failed(reason, f"{' '.join(command)}: {reason}\n{tail}")
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every benchmark takes: a seed and a place."""
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument(
+        "--work", type=_folder, help="an existing folder for what is built; default a temporary one"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
+
+
+def size(text: str) -> int:
+    """Read a number of rows, events or users from the command line: 100 or more."""
+    if not text.isdecimal() or int(text) < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 100 or more")
+    return int(text)
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder; make it first")
+    return Path(text)
+
+
+@contextmanager
+def working_folder(parent: Path | None) -> Iterator[Path]:
+    """Make a folder for what is built, and remove it at the end, also when the run is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=parent)).resolve()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_module(module: str, *arguments: object, limit_s: float | None = None) -> Finished:
+    """Run ``python -m benchmarks.<module>``, as `run` does."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    return run(command, limit_s=limit_s)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the figure is to be.
+
+    Attributes
+    ----------
+    aim : str
+    figure : float
+    limit : float
+    at_most : bool
+        Whether `limit` is the largest figure allowed; else the smallest.
+    """
+
+    aim: str
+    figure: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether it is so."""
+        return self.figure <= self.limit if self.at_most else self.figure >= self.limit
+
+
+@dataclass
+class Result:
+    """What one benchmark found.
+
+    Attributes
+    ----------
+    name : str
+        Of its file.
+    title : str
+    parameters : dict
+        Sizes and seed.
+    trial : bool
+        Whether the sizes are other than those of the aims.
+    rows : list of dict
+        The table: a row is a dict of column to value.
+    aims : list of Aim
+    """
+
+    name: str
+    title: str
+    parameters: dict[str, Any]
+    trial: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    aims: list[Aim] = field(default_factory=list)
+
+    def add(self, **cells: Any) -> None:
+        """Add a row, and say so: a run takes long."""
+        self.rows.append(cells)
+        print("  " + "  ".join(_cell(value) for value in cells.values()), flush=True)
+
+    def finish(self, folder: Path = RESULTS) -> Path:
+        """Print the table, write the JSON and return its path.
+
+        A trial has a file of its own, so that it never replaces a run at full size.
+        """
+        content = {
+            "benchmark": self.name,
+            "title": self.title,
+            "trial": self.trial,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "versions": versions(),
+            "parameters": self.parameters,
+            "rows": self.rows,
+            "aims": [{**asdict(aim), "met": aim.met} for aim in self.aims],
+        }
+        print("\n" + render(content))
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}{'-trial' if self.trial else ''}.json"
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        return path
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    memory_kb = int(_proc_value("/proc/meminfo", "MemTotal").split()[0])
+    return {
+        "cpu": _proc_value("/proc/cpuinfo", "model name"),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory_kb / 2**20, 1),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _proc_value(path: str, name: str) -> str:
+    for line in Path(path).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is compared."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """Return a result as Markdown: its machine, its table and its aims."""
+    hardware, software = content["machine"], content["versions"]
+    sizes = ", ".join(f"{name} {_cell(value)}" for name, value in content["parameters"].items())
+    lines = [
+        f"{content['title']}: {sizes}.",
+        f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB, "
+        f"{hardware['system']}; " + ", ".join(f"{k} {v}" for k, v in software.items()) + "; "
+        f"{content['finished_at'][:10]}.",
+    ]
+    if content["trial"]:
+        lines.append("**A trial at other sizes than those of the aims.**")
+    lines += ["", table(content["rows"])]
+    if content["aims"]:
+        lines += [""]
+        for aim in content["aims"]:
+            bound = "at most" if aim["at_most"] else "at least"
+            verdict = "met" if aim["met"] else "**not met**"
+            lines.append(
+                f"* {aim['aim']}: {_cell(aim['figure'])} ({bound} {_cell(aim['limit'])}: {verdict})"
+            )
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return `rows` as a Markdown table. Columns stand in the order of their first appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    numeric = [not isinstance(rows[0].get(name), str) for name in columns] if rows else []
+
+    def line(values: Iterable[str]) -> str:
+        padded = (
+            value.rjust(width) if number else value.ljust(width)
+            for value, width, number in zip(values, widths, numeric, strict=True)
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * (w - 1) + ":") if n else "-" * w for w, n in zip(widths, numeric, strict=True)]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return str(value)

@@ -1,0 +1,27 @@
+"""What the benchmarks share: names in the generated log, scales, and the sizes of the aims."""
+
+ACTIONS = ("browse", "search", "cart", "purchase")
+
+HOUR_US = 3_600_000_000
+SCALES = {
+    "1h": HOUR_US,
+    "1d": 24 * HOUR_US,
+    "7d": 7 * 24 * HOUR_US,
+    "30d": 30 * 24 * HOUR_US,
+    "90d": 90 * 24 * HOUR_US,
+    "365d": 365 * 24 * HOUR_US,
+}
+
+SHAPES_EVENTS = 1_000_000
+GROWTH_EVENTS = (100_000, 1_000_000, 10_000_000)
+INCREMENTS_EVENTS = 1_000_000
+EVENTS_PER_USER = 100  # of a uniform log
+SKEWED_USERS = 20
+
+COMPARED_ROWS = (25_000, 100_000, 250_000)
+STREAMED_ROWS = (1_000_000, 10_000_000)
+JOIN_USERS = 500
+COMPARED_FEATURES = 8  # in one view
+STREAMED_FEATURES = (8, 8, 8, 8, 7, 7, 7, 7)  # 60 in eight views
+
+SEED = 7
