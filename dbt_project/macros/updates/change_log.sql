@@ -25,7 +25,7 @@
       {%- endif -%}
       {%- do run_query('insert into ' ~ this ~ ' select ' ~ version ~ ', entity, key, touched_from from changed') -%}
       {#- The log's clock: when it last learned of something. It never goes back, also where late rows do not say when they came. -#}
-      {%- do run_query('insert into state.versions select ' ~ version ~ ', make_timestamp(greatest(coalesce(max(epoch_us(ingested_at)), 0), ' ~ before[1] ~ ' + 1)) from ' ~ ref('stg_events')) -%}
+      {%- do run_query('insert into state.versions (version, computed_at, log_end) select ' ~ version ~ ', make_timestamp(greatest(coalesce(max(epoch_us(ingested_at)), 0), ' ~ before[1] ~ ' + 1)), max(event_timestamp) from ' ~ ref('stg_events')) -%}
       {%- do run_query('create or replace table state.event_fingerprints as ' ~ event_fingerprints()) -%}
       {#- Seven cuts in the past and one at the log's end: see incremental_parquet. -#}
       {%- do run_query('create or replace table state.time_slices as select distinct unnest(list_append(quantile_disc(event_timestamp, [' ~ range(1, 8) | join(' / 8.0, ') ~ ' / 8.0]), max(event_timestamp))) as cut from ' ~ ref('stg_events') ~ ' having count(*) >= 250000') -%}

@@ -15,19 +15,19 @@
   {%- do get_assert_columns_equivalent(compiled_code) -%}
 
   {% call statement('main') -%}
-    {%- if scope.whole -%}
-      {{ write_rows(get_select_subquery(compiled_code), scope, keys) }}
-    {%- elif scope.touched -%}
-      create or replace temporary table {{ changed_rows() }} as {{ get_select_subquery(compiled_code) }}
-    {%- else -%}
+    {%- if scope.unchanged -%}
       select 'nothing was touched'
+    {%- elif scope.whole -%}
+      {{ write_rows(get_select_subquery(compiled_code), scope, keys) }}
+    {%- else -%}
+      create or replace temporary table {{ changed_rows() }} as {{ get_select_subquery(compiled_code) }}
     {%- endif -%}
   {%- endcall %}
   {%- set file = scope.file -%}
-  {%- if scope.whole -%}
+  {%- if scope.whole and not scope.unchanged -%}
     {%- set file = built_file(scope) -%}
     {%- do run_query('select scalespace_keep(' ~ text(file ~ '.partial') ~ ')') -%}
-  {%- elif scope.touched -%}
+  {%- elif not scope.unchanged -%}
     {%- set file = merge_changed_rows(scope, keys) -%}
     {%- do run_query('drop table ' ~ changed_rows()) -%}
   {%- endif -%}
@@ -63,8 +63,24 @@
 
 {#- COPY rows, sorted, to the model's next file. -#}
 {% macro write_rows(rows, scope, keys) %}
-  {{- return('copy (select * from (' ~ nullable(rows) ~ ') order by ' ~ (time_slices() + keys) | join(', ')
+  {%- set order = '' if scope.in_file_order else ' order by ' ~ file_order(keys) -%}
+  {{- return('copy (select * from (' ~ nullable(rows) ~ ')' ~ order
       ~ ') to ' ~ text(built_file(scope) ~ '.partial') ~ ' (format parquet, compression zstd)') -}}
+{% endmacro %}
+
+{% macro file_order(keys) %}
+  {{- return((time_slices() + keys) | join(', ')) -}}
+{% endmacro %}
+
+{#-
+  A relation in the order that the model's file will have, for a model that makes wide rows of narrow ones and nothing
+  else afterwards, since DuckDB keeps the order of what it projects: to sort the narrow ones takes half of the time.
+-#}
+{% macro in_file_order(relation) %}
+  {%- set scope = update_scope() -%}
+  {%- if not scope.whole or scope.code == 'none' -%}{{ return(relation) }}{%- endif -%}
+  {%- do scope.update({'in_file_order': true}) -%}
+  {{ return('(select * from ' ~ relation ~ ' order by ' ~ file_order(publishing_keys(model)) ~ ')') }}
 {% endmacro %}
 
 {#-

@@ -11,13 +11,15 @@
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-  {%- if scope.whole -%}
+  {%- if scope.unchanged -%}
+    {% call statement('main') %}select 'nothing was touched'{% endcall %}
+  {%- elif scope.whole -%}
     {%- if existing is not none and not existing.is_table -%}{%- do adapter.drop_relation(existing) -%}{%- endif -%}
     {% call statement('main') -%}
       create or replace table {{ target }} as ({{ compiled_code }}
       )
     {%- endcall %}
-  {%- elif scope.touched -%}
+  {%- else -%}
     {%- set key = update_entity(model) ~ '_id' -%}
     {% call statement('main') -%}
       delete from {{ target }} using {{ touched(key) }} as touched
@@ -26,8 +28,6 @@
       insert into {{ target }} by name ({{ compiled_code }}
       )
     {%- endcall %}
-  {%- else -%}
-    {% call statement('main') %}select 'nothing was touched'{% endcall %}
   {%- endif -%}
   {%- do note_applied(scope) -%}
 

@@ -16,16 +16,17 @@
   {%- do run_query('create table if not exists state.applied (name varchar, version bigint, code varchar, computed_at timestamp, file varchar, note_id bigint)') -%}
   {%- do run_query('create sequence if not exists state.note_ids') -%}
   {%- do run_query('create table if not exists state.versions (version bigint, computed_at timestamp)') -%}
+  {%- do run_query('alter table state.versions add column if not exists log_end timestamp') -%}
   {%- do run_query('create table if not exists state.time_slices (cut timestamp)') -%}
   {%- do run_query('delete from state.applied where note_id not in (select max(note_id) from state.applied group by name)') -%}
 {% endmacro %}
 
 {#-
-  {whole, version, code, computed_at, since, touched, file} of the model that is being built.
+  {whole, version, code, computed_at, since, touched, unchanged, file} of the model that is being built.
 
   whole: make all of it. version: what it will be of. since: the version that it is of now. touched: how many keys of
-  its entity have changed in between. computed_at: SQL of the instant that rows made now carry. file: where its rows
-  lie now. Outside of `dbt run` and `dbt build`, and in unit tests, a model is whole.
+  its entity have changed in between. unchanged: whether there is nothing to do. computed_at: SQL of the instant that
+  rows made now carry. file: where its rows lie now. Outside of `dbt run` and `dbt build`, and in unit tests, a model is whole.
 -#}
 {% macro update_scope() %}
   {%- if model.update_scope -%}{{ return(model.update_scope) }}{%- endif -%}
@@ -34,7 +35,7 @@
 {% endmacro %}
 
 {% macro find_update_scope() %}
-  {%- set scope = {'whole': true, 'version': 0, 'since': none, 'code': 'none', 'touched': 0, 'file': none, 'computed_at': "timestamp '1970-01-01'"} -%}
+  {%- set scope = {'whole': true, 'version': 0, 'since': none, 'code': 'none', 'touched': 0, 'unchanged': false, 'file': none, 'computed_at': "timestamp '1970-01-01'"} -%}
   {%- if not execute or flags.WHICH not in ['build', 'run'] or model.resource_type != 'model' -%}
     {{ return(scope) }}
   {%- endif -%}
@@ -48,7 +49,7 @@
   {%- endfor -%}
 
   {%- set own = noted.pop(model.name, none) -%}
-  {%- set codes = [model.raw_code, project_code()] -%}
+  {%- set codes = [model.raw_code, tojson(model.config.meta, sort_keys=true), project_code()] -%}
   {%- set versions = [] -%}
   {%- for name in noted | sort -%}
     {%- do codes.append(noted[name].code) -%}
@@ -61,10 +62,14 @@
 
   {%- set clock = run_query('select coalesce(max(epoch_us(computed_at)) filter (where version = ' ~ version ~ '), 0), coalesce(bool_or(version = ' ~ (own.version if own else -1) ~ '), false) from state.versions').rows[0] -%}
   {%- set known = own and clock[1] -%}
-  {%- if own and own.code == code and known and not flags.FULL_REFRESH and update_entity(model) and file_exists(own.file) and is_there(own.file) -%}
-    {%- do scope.update({'whole': false, 'since': own.version, 'file': own.file}) -%}
-    {%- set touched = run_query('select count(distinct key) from ' ~ touched_rows(model, scope)).rows[0][0] -%}
-    {%- do scope.update({'touched': touched | int}) -%}
+  {%- if own and own.code == code and known and not flags.FULL_REFRESH and file_exists(own.file) and is_there(own.file) -%}
+    {%- do scope.update({'since': own.version, 'file': own.file}) -%}
+    {%- if update_entity(model) -%}
+      {%- do scope.update({'whole': false}) -%}
+      {%- set touched = run_query('select count(distinct key) from ' ~ touched_rows(model, scope)).rows[0][0] if version > own.version else 0 -%}
+      {%- do scope.update({'touched': touched | int}) -%}
+    {%- endif -%}
+    {%- do scope.update({'unchanged': not scope.touched if update_entity(model) else version == own.version}) -%}
   {%- endif -%}
   {#- Rows that other code made, or another reading, are other rows: their instant is a later one, though the log's clock stands. -#}
   {%- set computed_us = clock[0] | int -%}
@@ -81,7 +86,7 @@
   {{ return('of an empty build') }}
 {% endmacro %}
 
-{#- Whose changes a model follows: user or item; none for a model that is made whole at every build. -#}
+{#- Whose changes a model follows: user or item; none for a model that is made whole where anything changed. -#}
 {% macro update_entity(node) %}
   {{ return(node.config.meta.get('update_by')) }}
 {% endmacro %}

@@ -1,7 +1,25 @@
-{#- The keys that changed between two versions, as a relation for `from`. -#}
+{#-
+  The keys that changed between two versions, as a relation for `from`, each with the first instant whose row can differ.
+
+  That is the first touched instant, unless the model's meta says that its rows look ahead: `reach_us`, by how much;
+  `reach_instant`, to the owner's next instant with an event; `log_end_us`, that of every owner the rows of the last so
+  many microseconds before the log's end depend on where that is.
+-#}
 {% macro touched_rows(node, scope) %}
-  {{- return('(select key, touched_from from ' ~ event_changes_relation() ~ ' where entity = ' ~ text(update_entity(node))
-      ~ ' and version > ' ~ scope.since ~ ' and version <= ' ~ scope.version ~ ')') -}}
+  {%- set meta = node.config.meta -%}
+  {#- Not by ref(): the models that look ahead come after it, though not all of them read it. -#}
+  {%- set instants = api.Relation.create(database=target.database, schema=target.schema, identifier='int_user_totals') -%}
+  {%- set between = 'entity = ' ~ text(update_entity(node)) ~ ' and version > ' ~ scope.since ~ ' and version <= ' ~ scope.version -%}
+  {%- set changes = '(select key, touched_from - to_microseconds(' ~ (meta.get('reach_us') or 0) ~ ') as touched_from from ' ~ event_changes_relation() ~ ' where ' ~ between ~ ')' -%}
+  {%- if meta.get('reach_instant') -%}
+    {%- set changes = '(select key, coalesce(event_timestamp, touched_from) as touched_from from ' ~ changes
+        ~ ' as changes asof left join ' ~ instants ~ ' as totals on changes.key = totals.user_id and changes.touched_from > totals.event_timestamp)' -%}
+  {%- endif -%}
+  {%- if meta.get('log_end_us') is not none -%}
+    {%- set changes = '(select * from ' ~ changes ~ ' union all select distinct user_id, log_end - to_microseconds(' ~ meta.log_end_us ~ ') from ' ~ instants
+        ~ ', (select min(log_end) as log_end from state.versions where version between ' ~ scope.since ~ ' and ' ~ scope.version ~ ') where log_end is not null)' -%}
+  {%- endif -%}
+  {{- return(changes) -}}
 {% endmacro %}
 
 {% macro event_changes_relation() %}

@@ -26,7 +26,7 @@ select
     {{ column.sql }} as {{ column.name }}
     {%- endfor %},
     {{ computed_at() }} as computed_at
-from window_totals
+from {{ in_file_order('window_totals') }}
 {% endmacro %}
 
 

@@ -43,7 +43,7 @@ select
     distinct_locations as distinct_locations_{{ scale }},
     location_change_count as location_change_count_{{ scale }},
     {{ computed_at() }} as computed_at
-from window_totals
+from {{ in_file_order('window_totals') }}
 {% endmacro %}
 
 

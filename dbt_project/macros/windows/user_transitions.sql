@@ -31,7 +31,7 @@ counted as (
         event_timestamp,
         state_index,
         {{ '[' ~ all_unpacked('transitions', transition_cells()) | join(', ') ~ ']' if transitions_are_packed() else 'counts' }} as counts
-    from window_totals
+    from {{ in_file_order('window_totals') }}
 ),
 
 rows_now as (

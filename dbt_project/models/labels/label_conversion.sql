@@ -1,5 +1,8 @@
 -- Grain: one instant of the spine. Whether a conversion lies in (t, t + horizon]; null where the log ends sooner.
 {%- set horizons = conversion_horizons() %}
+{%- set widest = [] -%}
+{%- for horizon in horizons -%}{%- do widest.append(duration_us(horizon)) -%}{%- endfor -%}
+{{ config(meta={'update_by': 'user', 'reach_us': widest | max if widest else 0, 'log_end_us': widest | max if widest else 0}) }}
 {%- for horizon in horizons -%}
   {%- do declare_columns([column('converted_within_' ~ horizon, 'boolean', 'Whether the user converts within ' ~ horizon ~ ' after the instant; null where the log ends sooner.')]) -%}
 {%- endfor %}
@@ -17,7 +20,7 @@ select
             then at_{{ horizon }}.conversions > now.conversions
     end as converted_within_{{ horizon }}
     {%- endfor %}
-from {{ ref('spine') }} as spine
+from {{ touched_instants(ref('spine')) }} as spine
 cross join log_end
 asof join {{ ref('int_user_totals') }} as now
     on spine.user_id = now.user_id and spine.event_timestamp >= now.event_timestamp

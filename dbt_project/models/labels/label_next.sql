@@ -1,4 +1,6 @@
 -- Grain: one instant of the spine. What comes first strictly after it; null where the log does not show it.
+{{ config(meta={'update_by': 'user', 'reach_instant': true, 'log_end_us': session_gap_us()}) }}
+
 with log_end as (
     select max(event_timestamp) as log_end from {{ ref('int_events') }}
 ),
@@ -6,13 +8,13 @@ with log_end as (
 next_states as (
     -- The first state of each instant; a leave after the log's end has not been seen.
     select user_id, event_timestamp, state_index
-    from {{ ref('int_states') }}, log_end
+    from {{ touched_instants(ref('int_states')) }}, log_end
     where starts_instant and event_timestamp <= log_end
 ),
 
 next_events as (
     select user_id, event_timestamp, item_id, category_id
-    from {{ ref('int_events') }}
+    from {{ touched_instants(ref('int_events')) }}
     qualify row_number() over (partition by user_id, event_timestamp order by event_position) = 1
 )
 
@@ -24,7 +26,7 @@ select
     next_events.item_id as next_item_id,
     next_events.category_id as next_category_id,
     (epoch_us(next_events.event_timestamp) - epoch_us(spine.event_timestamp)) // 1000 as next_gap_ms
-from {{ ref('spine') }} as spine
+from {{ touched_instants(ref('spine')) }} as spine
 asof left join next_states
     on spine.user_id = next_states.user_id and spine.event_timestamp < next_states.event_timestamp
 asof left join next_events
