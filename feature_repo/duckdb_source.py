@@ -3,18 +3,18 @@
 import copy
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import duckdb
 from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.repo_config import RepoConfig
+from feast.type_map import pa_to_feast_value_type
 from feast.value_type import ValueType
 
 from feature_repo.errors import BadInput
 from feature_repo.session import first_line, quote
-from feature_repo.value_types import feast_type
+from feature_repo.value_types import spelled
 
 _CLASS = "feature_repo.duckdb_source.DuckDBTableSource"
 
@@ -127,22 +127,22 @@ class DuckDBTableSource(DataSource):
 
     @staticmethod
     def source_datatype_to_feast_value_type() -> Callable[[str], ValueType]:
-        """Return what Feast calls a DuckDB type."""
-        return lambda data_type: feast_type(data_type, "of a table", "").to_value_type()
+        """Return what Feast calls an Arrow type."""
+        return pa_to_feast_value_type
 
     def get_table_column_names_and_types(self, config: RepoConfig) -> Iterable[tuple[str, str]]:
-        """Return name and DuckDB type of each column."""
+        """Return name and Arrow type of each column."""
         path = FileSource.get_uri_for_file_path(config.repo_path, self.database)
-        parts: list[Any] = [quote(part) for part in self.table.split(".")]
+        query = f"select * from {self.get_table_query_string()} limit 0"
         try:
             with duckdb.connect(path, read_only=True) as connection:
-                rows = connection.execute(f"describe select * from {'.'.join(parts)}").fetchall()
+                schema = connection.sql(query).to_arrow_table().schema
         except duckdb.Error as error:
             raise BadInput(
                 f"source {self.name}: table {self.table} of {path} cannot be read "
                 f"({first_line(error)})"
             ) from None
-        return [(name, data_type) for name, data_type, *_ in rows]
+        return [(field.name, spelled(field.type)) for field in schema]
 
     def get_table_query_string(self) -> str:
         """Return the table's name as SQL writes it."""

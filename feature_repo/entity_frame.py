@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.errors import BadInput
-from feature_repo.session import first_line, literal, quote
+from feature_repo.session import first_line, literal
 from feature_repo.sources import instant
 
 EVENT_TIMESTAMP = "event_timestamp"
@@ -98,8 +98,15 @@ class EntityFrame:
         connection: duckdb.DuckDBPyConnection,
         query: str,
         setup: Sequence[str] = (),
+        names: Sequence[str] | None = None,
     ) -> "EntityFrame":
         """Return the rows that a ``select`` gives; it runs when the result is asked for.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            What its columns are called; default as in the query. DuckDB takes names that differ in
+            case alone for one.
 
         Raises
         ------
@@ -114,6 +121,10 @@ class EntityFrame:
             schema = connection.sql(f"select * from (\n{query}\n) limit 0").to_arrow_table().schema
         except duckdb.Error as error:
             raise BadInput(f"entity_df: the SQL does not run ({first_line(error)})") from None
+        if names is not None:
+            schema = pa.schema(
+                field.with_name(name) for field, name in zip(schema, names, strict=True)
+            )
         timestamp = _timestamp_column(schema)
         if not pa.types.is_timestamp(schema.field(timestamp).type):
             raise BadInput(
@@ -182,10 +193,15 @@ class EntityFrame:
         return f"c{self.schema.get_field_index(name)}"
 
 
-def sql_of_range(
-    selects: Sequence[tuple[dict[str, str], str, str]], start: datetime, end: datetime, aware: bool
-) -> str:
-    """Return SQL for the distinct keys and instants that views have in [`start`, `end`].
+def rows_of_range(
+    connection: duckdb.DuckDBPyConnection,
+    selects: Sequence[tuple[dict[str, str], str, str]],
+    start: datetime,
+    end: datetime,
+    aware: bool,
+    setup: Sequence[str],
+) -> EntityFrame:
+    """Return the distinct keys and instants that views have in [`start`, `end`], ordered.
 
     Parameters
     ----------
@@ -195,25 +211,34 @@ def sql_of_range(
         Naive UTC.
     aware : bool
         Whether the timestamp carries the zone UTC or none.
+    setup : sequence of str
+        Statements that a session runs before it reads the views.
     """
     keys = list(dict.fromkeys(key for columns, _, _ in selects for key in columns))
+    names = [f"k{i}" for i in range(len(keys))]
     parts = []
     for columns, when, source in selects:
-        chosen = [f"{columns[key]} as {quote(key)}" for key in columns]
+        chosen = [
+            f"{columns[key]} as {name}"
+            for key, name in zip(keys, names, strict=True)
+            if key in columns
+        ]
         conditions = [
             f"{when} >= timestamp {literal(start.isoformat(' '))}",
             f"{when} <= timestamp {literal(end.isoformat(' '))}",
             *(f"{sql} is not null" for sql in columns.values()),
         ]
         parts.append(
-            f"select {', '.join([*chosen, f'{when} as {EVENT_TIMESTAMP}'])} from {source} "
+            f"select {', '.join([*chosen, f'{when} as {INSTANT}'])} from {source} "
             f"where {' and '.join(conditions)}"
         )
     zone = " at time zone 'UTC'" if aware else ""
     union = "\nunion by name\n".join(parts)
-    order = ", ".join([EVENT_TIMESTAMP, *map(quote, keys)])
-    chosen = [*map(quote, keys), f"{EVENT_TIMESTAMP}{zone} as {EVENT_TIMESTAMP}"]
-    return f"select distinct {', '.join(chosen)} from (\n{union}\n) order by {order}"
+    query = (
+        f"select distinct {', '.join([*names, f'{INSTANT}{zone} as {INSTANT}'])} "
+        f"from (\n{union}\n) order by {', '.join([INSTANT, *names])}"
+    )
+    return EntityFrame.of_sql(connection, query, setup, [*keys, EVENT_TIMESTAMP])
 
 
 def _timestamp_column(schema: pa.Schema) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from feature_repo.errors import BadInput
 from feature_repo.home import view_path
 from feature_repo.manifest import COMPUTED_AT, EVENT_TIMESTAMP, View, load_views
-from feature_repo.on_demand import elapsed_name, elapsed_views, instants_of
+from feature_repo.on_demand import ASKED_AT, elapsed_name, elapsed_views, instants_of
 from feature_repo.value_types import feast_type
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ def build(home: Path) -> list["Entity | FeatureView | OnDemandFeatureView | Feat
     Raises
     ------
     BadInput
-        If nothing was built, if a column has a type that Feast cannot carry, or if two views have
-        a feature of the same name.
+        If nothing was built, if a published file is not as its view says, if a column has a type
+        that Feast cannot carry, or if a feature has the name of another one or of a key.
     """
     from feast import Entity
+
+    from feature_repo.offline_store import check_views
 
     views = load_views(home)
     _check_unique_features(views)
@@ -40,17 +42,26 @@ def build(home: Path) -> list["Entity | FeatureView | OnDemandFeatureView | Feat
         for view in views
     }
     feature_views = {view.name: _feature_view(view, entities[view.entity], home) for view in views}
+    check_views(feature_views.values())
     elapsed = elapsed_views(views, feature_views)
     services = _services(views, feature_views, elapsed)
     return [*entities.values(), *feature_views.values(), *elapsed.values(), *services]
 
 
 def _check_unique_features(views: Iterable[View]) -> None:
+    views = list(views)
+    keys = {view.join_key: f"the join key of view {view.name}" for view in views}
+    # A request has these columns, so its answer could not have a feature of the same name.
+    taken = {ASKED_AT: "the time of asking"} | keys
     owner: dict[str, str] = {}
     for view in views:
         stored = [(column.name, view.name) for column in view.features]
         elapsed = [(elapsed_name(name), f"{view.name}_elapsed") for name in instants_of(view)]
         for feature, name in stored + elapsed:
+            if feature in taken:
+                raise BadInput(
+                    f"view {name}: feature {feature} has the name of {taken[feature]}; rename it"
+                )
             if feature in owner:
                 raise BadInput(
                     f"feature {feature} is in view {owner[feature]} and in view "

@@ -19,17 +19,19 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from feast.utils import compute_non_entity_date_range
+from feast.utils import _parse_feature_ref, compute_non_entity_date_range
 from pydantic import StrictInt, StrictStr
 
 from feature_repo import parquet
-from feature_repo.entity_frame import EntityFrame, sql_of_range
+from feature_repo.entity_frame import EntityFrame, rows_of_range
 from feature_repo.errors import BadInput
+from feature_repo.home import features_dir, home
 from feature_repo.point_in_time import ViewJoin
 from feature_repo.queries import HistoricalQuery, SourceQuery
 from feature_repo.retrieval_job import DuckDBRetrievalJob
 from feature_repo.session import SessionSettings, literal, quote, session
 from feature_repo.sources import Relation, Snapshot
+from feature_repo.value_types import spelled
 
 
 class ScalespaceOfflineStoreConfig(FeastConfigBaseModel):
@@ -85,7 +87,8 @@ class ScalespaceOfflineStore(OfflineStore):
             column of `entity_df`.
         """
         settings = _settings(config)
-        views = [(view, _requested(view, feature_refs)) for view in feature_views]
+        asked = _parsed(feature_refs)
+        views = [(view, _requested(view, asked)) for view in feature_views]
         views = [(view, names) for view, names in views if names]
         snapshot = Snapshot(config.repo_path)
         with session(settings) as connection:
@@ -120,9 +123,7 @@ class ScalespaceOfflineStore(OfflineStore):
                         "full_feature_names=True"
                     )
                 origin[output] = (len(joins) - 1, position)
-        outputs = _in_asked_order(
-            [view for view, _ in views], feature_refs, full_feature_names, origin
-        )
+        outputs = _in_asked_order([view for view, _ in views], asked, full_feature_names, origin)
         _check_collisions(rows.schema.names, outputs)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         if not full_feature_names:
@@ -227,17 +228,28 @@ class ScalespaceOfflineStore(OfflineStore):
         Raises
         ------
         BadInput
-            If the source is none that can be written, or the columns are not the source's.
+            If the source is none that can be written, or the columns are not the source's. A view
+            that dbt published is none: the next build would drop the rows without a word.
         """
         source = feature_view.batch_source
         if not isinstance(source, FileSource):
             raise BadInput(f"view {feature_view.name}: rows can be added to Parquet files only")
+        if Path(source.path).parent == features_dir(home()):
+            raise BadInput(
+                f"view {feature_view.name}: {source.path} is what dbt published, and the next "
+                "build would drop added rows; add events to the log and build"
+            )
         with session(_settings(config)) as connection:
             relation = Snapshot(config.repo_path).relation(connection, source, feature_view.name)
         if table.column_names != list(relation.types):
             raise BadInput(
                 f"view {feature_view.name}: the table has the columns "
                 f"{', '.join(table.column_names)}; the source has {', '.join(relation.types)}"
+            )
+        if relation.names:
+            raise BadInput(
+                f"view {feature_view.name}: columns of its source differ in case alone "
+                f"({', '.join(relation.names)}), so rows cannot be added; rename them"
             )
         parquet.append(table, source, config.repo_path, _settings(config))
         if progress:
@@ -266,27 +278,66 @@ class ScalespaceOfflineStore(OfflineStore):
         )
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """Raise `BadInput` if a source cannot be read or its timestamps are none."""
+        """Raise `BadInput` if a source cannot be read or its timestamps are none.
+
+        Feast's own ``feast apply`` asks for each source; `check_views` sees the views as well.
+        """
         with session(_settings(config)) as connection:
-            relation = Snapshot(config.repo_path).relation(
-                connection, data_source, data_source.name
-            )
-        for name in (data_source.timestamp_field, data_source.created_timestamp_column):
-            if name:
-                relation.instant(_in_source(data_source, name))
+            _checked_source(Snapshot(config.repo_path), connection, data_source, data_source.name)
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> Iterable[tuple[str, str]]:
-        """Return name and type of each column, as the source calls them; `apply` asks for them.
+        """Return name and Arrow type of each column; `apply` asks where no schema is declared.
 
         Raises
         ------
         BadInput
-            As `validate_data_source`.
+            As `validate_data_source`, and if a column has a type that Feast cannot carry.
         """
-        self.validate_data_source(config, data_source)
-        return super().get_table_column_names_and_types_from_data_source(config, data_source)
+        with session(_settings(config)) as connection:
+            relation = _checked_source(
+                Snapshot(config.repo_path), connection, data_source, data_source.name
+            )
+            for name in relation.types:
+                relation.feature(name)
+            schema = connection.sql(f"select * from {relation.sql} limit 0").to_arrow_table().schema
+        return [
+            (name, spelled(field.type)) for name, field in zip(relation.types, schema, strict=True)
+        ]
+
+
+def check_views(views: Iterable[FeatureView]) -> None:
+    """Compare what `views` declare with their sources, before they are registered.
+
+    Raises
+    ------
+    BadInput
+        If a source cannot be read, lacks a column of its view, or has one of a type that Feast
+        cannot carry; the message names the view.
+    """
+    snapshot = Snapshot(None)
+    with session(SessionSettings()) as connection:
+        for view in views:
+            relation = _checked_source(snapshot, connection, view.batch_source, view.name)
+            relation.require(stored for _, stored in _join_keys(view))
+            for feature in view.features:
+                assert view.batch_source is not None  # its relation would have been refused
+                relation.feature(_in_source(view.batch_source, feature.name))
+
+
+def _checked_source(
+    snapshot: Snapshot,
+    connection: duckdb.DuckDBPyConnection,
+    source: DataSource | None,
+    view: str,
+) -> Relation:
+    relation = snapshot.relation(connection, source, view)
+    assert source is not None  # its relation would have been refused
+    for name in (source.timestamp_field, source.created_timestamp_column):
+        if name:
+            relation.instant(_in_source(source, name))
+    return relation
 
 
 def _settings(config: RepoConfig) -> SessionSettings:
@@ -294,7 +345,10 @@ def _settings(config: RepoConfig) -> SessionSettings:
     database = given.database
     if database is not None:
         database = FileSource.get_uri_for_file_path(config.repo_path, database)
-    return SessionSettings(given.threads, given.memory_limit, given.temp_directory, database)
+    folder = str(config.repo_path) if config.repo_path is not None else None
+    return SessionSettings(
+        given.threads, given.memory_limit, given.temp_directory, database, folder
+    )
 
 
 def _entity_frame(connection: duckdb.DuckDBPyConnection, entity_df: Any) -> EntityFrame:
@@ -324,15 +378,25 @@ def _rows_of_range(
         keys = {asked: relation.column(stored) for asked, stored in _join_keys(view)}
         timestamp = relation.instant(_in_source(source, source.timestamp_field))
         selects.append((keys, timestamp, relation.sql))
-    query = sql_of_range(selects, _naive(start), _naive(end), aware)
     setup = [statement for _, relation in views for statement in relation.setup]
-    return EntityFrame.of_sql(connection, query, list(dict.fromkeys(setup)))
+    return rows_of_range(
+        connection, selects, _naive(start), _naive(end), aware, list(dict.fromkeys(setup))
+    )
 
 
-def _requested(view: FeatureView, feature_refs: list[str]) -> dict[str, None]:
-    prefix = f"{view.projection.name_to_use()}:"
+def _parsed(feature_refs: list[str]) -> list[tuple[str, str]]:
+    """Return the view, as its projection is called, and the feature of each reference."""
+    asked = []
+    for ref in feature_refs:
+        view, version, feature = _parse_feature_ref(ref)
+        asked.append((view if version is None else f"{view}@v{version}", feature))
+    return asked
+
+
+def _requested(view: FeatureView, asked: list[tuple[str, str]]) -> dict[str, None]:
+    own = view.projection.name_to_use()
     # A dictionary, because a feature asked for twice is one column.
-    names = dict.fromkeys(r.removeprefix(prefix) for r in feature_refs if r.startswith(prefix))
+    names = dict.fromkeys(name for asked_view, name in asked if asked_view == own)
     known = {feature.name for feature in view.features}
     for name in names:
         if name not in known:
@@ -346,14 +410,13 @@ def _output_prefix(view: FeatureView) -> str:
 
 def _in_asked_order(
     feature_views: list[FeatureView],
-    feature_refs: list[str],
+    asked: list[tuple[str, str]],
     full_feature_names: bool,
     origin: dict[str, tuple[int, int]],
 ) -> list[str]:
     prefixes = {view.projection.name_to_use(): _output_prefix(view) for view in feature_views}
     outputs: dict[str, None] = {}
-    for ref in feature_refs:
-        view, _, name = ref.rpartition(":")
+    for view, name in asked:
         # The others are features of on demand views, which are computed later.
         if view in prefixes:
             outputs[f"{prefixes[view]}__{name}" if full_feature_names else name] = None

@@ -1,6 +1,7 @@
 """Parquet files that are written: results, saved datasets, appended rows, logs."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,9 +71,7 @@ def append(
     path = Path(os.path.realpath(_local(source.path, repo_path)))
     if not path.exists():
         raise BadInput(f"source {source.name}: no file {path} to add rows to; build it first")
-    # A folder's new file is one whose name no other writer has.
-    target = path / f"{uuid.uuid4().hex}.parquet" if path.is_dir() else path
-    with session(settings) as connection, replacing(target) as fresh:
+    with session(settings) as connection:
         stored = f"read_parquet({literal(pattern(str(path)))})"
         connection.register("added", table)
         try:
@@ -80,9 +79,14 @@ def append(
             # The types of what is there, so that all rows of a source stay alike.
             casts = [f"cast({quote(c)} as {kind}) as {quote(c)}" for c, kind, *_ in columns]
             rows = f"select {', '.join(casts)} from added"
-            if not path.is_dir():
-                rows = f"from {stored} union all by name {rows}"
-            connection.execute(f"copy ({rows}) to {literal(str(fresh))} (format parquet)")
+            if path.is_dir():
+                _add_files(connection, rows, path, _partitions(path))
+                return
+            with replacing(path) as fresh:
+                connection.execute(
+                    f"copy (from {stored} union all by name {rows}) to {literal(str(fresh))} "
+                    "(format parquet)"
+                )
         except duckdb.Error as error:
             raise BadInput(
                 f"source {source.name}: the rows do not fit {path} ({first_line(error)})"
@@ -98,25 +102,48 @@ def add_logs(
 ) -> None:
     """Add logged features to the folder `uri`, in hive partitions where `partition_by` says so."""
     folder = _local(uri, repo_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    options = ["format parquet"]
-    target = folder / f"{uuid.uuid4().hex}.parquet"
-    if partition_by:
-        options.append(f"partition_by ({', '.join(map(quote, partition_by))})")
-        options += ["filename_pattern '{uuid}'", "append"]
-        target = folder
     with session(settings) as connection:
         if isinstance(data, Path):
-            rows = f"read_parquet({literal(pattern(str(data)))})"
+            rows = f"from read_parquet({literal(pattern(str(data)))})"
         else:
-            rows = "logs"
-            connection.register(rows, data)
+            rows = "from logs"
+            connection.register("logs", data)
         try:
-            connection.execute(
-                f"copy (from {rows}) to {literal(str(target))} ({', '.join(options)})"
-            )
+            _add_files(connection, rows, folder, partition_by or ())
         except duckdb.Error as error:
             raise BadInput(f"logs cannot be written to {folder} ({first_line(error)})") from None
+
+
+def _partitions(folder: Path) -> list[str]:
+    """Return the columns that the folders of a hive-partitioned folder stand for."""
+    first = min(folder.glob("**/*.parquet"))
+    parts = first.relative_to(folder).parent.parts
+    return [part.partition("=")[0] for part in parts if "=" in part]
+
+
+def _add_files(
+    connection: duckdb.DuckDBPyConnection, rows: str, folder: Path, partition_by: Sequence[str]
+) -> None:
+    """Write what the query `rows` gives to new files of `folder`; each appears whole."""
+    # Beside the folder and not in it: a reader takes every file below.
+    made = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    made.mkdir(parents=True)
+    target, options = made / f"{uuid.uuid4().hex}.parquet", ""
+    if partition_by:
+        target = made
+        options = f", partition_by ({', '.join(map(quote, partition_by))}), append, "
+        options += "filename_pattern '{uuid}'"
+    try:
+        connection.execute(f"copy ({rows}) to {literal(str(target))} (format parquet{options})")
+        for file in sorted(made.rglob("*.parquet")):
+            # The name must not reach the disk before the bytes.
+            with file.open("rb") as whole:
+                os.fsync(whole.fileno())
+            place = folder / file.relative_to(made)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _local(uri: str, repo_path: Path | None) -> Path:

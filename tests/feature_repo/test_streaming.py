@@ -56,10 +56,12 @@ def _check(result: pa.Table, asked: pa.Table) -> None:
         assert result.column(f"{name}_text").combine_chunks().equals(texts)
 
 
+@pytest.mark.parametrize("cells_in_memory", [0, 2**25])
 @pytest.mark.parametrize("kind", ["table", "sql"])
 def test_a_stream_is_in_the_asked_order_and_under_its_limit(
-    make_store, make_view, tmp_path, asked, kind
+    make_store, make_view, monkeypatch, tmp_path, asked, kind, cells_in_memory
 ):
+    monkeypatch.setattr("feature_repo.queries.CELLS_IN_MEMORY", cells_in_memory)
     views = [make_view(name, _features(name)) for name in ("one", "two")]
     spill = tmp_path / "spill"
     spill.mkdir()
@@ -80,6 +82,7 @@ def test_a_stream_is_in_the_asked_order_and_under_its_limit(
     reader = job.to_arrow_batches(50_000)
     first = reader.read_next_batch()
     assert first.num_rows <= 50_000
+    assert bool(list(spill.glob("*/scratch.duckdb"))) == (cells_in_memory == 0)
     reader.close()
     job.to_parquet(tmp_path / "out" / "result.parquet")
     _check(pq.read_table(tmp_path / "out" / "result.parquet"), asked)

@@ -53,6 +53,56 @@ def test_rows_are_added_to_a_folder_as_a_file(make_store, make_view, tmp_path):
         )
 
 
+def test_rows_are_added_to_the_partition_that_they_belong_to(make_store, make_view, tmp_path):
+    from feast import FileSource
+
+    table = _table([1]).append_column("kind", pa.array(["x"]))
+    view, entities = make_view("v", table)
+    (tmp_path / "v.parquet").unlink()
+    (tmp_path / "sales" / "kind=x").mkdir(parents=True)
+    pq.write_table(_table([1]), tmp_path / "sales" / "kind=x" / "0.parquet")
+    view.batch_source = FileSource(name="v", path="sales", timestamp_field="event_timestamp")
+    store = make_store(view, *entities)
+    frame = pd.DataFrame({"n": [2], "event_timestamp": [T0], "user_id": ["b"], "kind": ["y z"]})
+    store.write_to_offline_store("v", frame)
+    (written,) = (tmp_path / "sales").glob("kind=y*/*.parquet")
+    assert pq.ParquetFile(written).read().to_pylist() == [
+        {"user_id": "b", "event_timestamp": T0, "n": 2}
+    ]
+    asked = pd.DataFrame({"user_id": ["b", "a"], "event_timestamp": [T0, T0]})
+    result = store.get_historical_features(asked, ["v:n", "v:kind"]).to_arrow()
+    assert result.select(["n", "kind"]).to_pylist() == [
+        {"n": 2, "kind": "y z"},
+        {"n": 1, "kind": "x"},
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["sales"]
+    with pytest.raises(BadInput, match="source v: the rows do not fit .*sales"):
+        store.write_to_offline_store("v", frame.assign(n="text"))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["sales"]
+
+
+def test_a_published_view_is_never_written_to(publish, tmp_path):
+    from feature_repo.home import view_path
+    from feature_repo.store import apply
+
+    home = publish(tmp_path / "home", {"v": _table([1])})
+    store = apply(home)
+    with pytest.raises(BadInput, match="view v: .*v.parquet is what dbt published, and the next"):
+        store.write_to_offline_store("v", _table([2]).to_pandas())
+    assert pq.read_table(view_path(home, "v")).equals(_table([1]))
+
+
+def test_columns_that_differ_in_case_alone_are_not_written_to(make_store, make_view, tmp_path):
+    from feature_repo.offline_store import ScalespaceOfflineStore
+
+    table = _table([1]).append_column("N", pa.array([2]))
+    view, entities = make_view("v", table)
+    store = make_store(view, *entities)
+    with pytest.raises(BadInput, match=r"view v: columns of its source differ in case alone \(N\)"):
+        ScalespaceOfflineStore.offline_write_batch(store.config, view, table, None)
+    assert pq.read_table(tmp_path / "v.parquet").equals(table)
+
+
 @pytest.mark.parametrize("partitions", [None, ["user_id"]])
 def test_logs_are_added_from_a_table_and_from_files(make_store, tmp_path, partitions):
     from feast.feature_logging import LoggingConfig
@@ -76,6 +126,8 @@ def test_logs_are_added_from_a_table_and_from_files(make_store, tmp_path, partit
     ).to_arrow()
     assert sorted(logged.column("n").to_pylist()) == [1, 2, 3, 4]
     assert set(logged.column("user_id").to_pylist()) == {"a"}
+    # Nothing is left of the files in the making.
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["logs", "waiting"]
 
 
 @pytest.mark.filterwarnings("ignore:Saving dataset is an experimental")
