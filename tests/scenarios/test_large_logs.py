@@ -87,6 +87,39 @@ def write_uniform_log(path: Path, events: int, users: int) -> dict[str, Any]:
     }
 
 
+def test_long_files_are_in_order(dbt_session: DbtSession, tmp_path: Path) -> None:
+    """Also those whose narrow rows are sorted before they become wide ones."""
+    variables = write_uniform_log(tmp_path / "log.parquet", events=260_000, users=2000)
+    views = ("user_activity_1d", "user_rhythm_7d", "user_transitions_1d", "user_sequence")
+    build = dbt_session(tmp_path / "home", variables, "--select", *(f"+{view}" for view in views))
+    assert build.returncode == 0, build.output
+    with duckdb.connect(str(build.home / "warehouse.duckdb"), read_only=True) as warehouse:
+        cuts = [cut for (cut,) in warehouse.execute("from state.time_slices").fetchall()]
+    assert len(cuts) == 8
+    for view in views:
+        file = f"{build.home}/features/{view}.parquet"
+        groups = duckdb.sql(f"select num_row_groups from parquet_file_metadata('{file}')")
+        assert groups.fetchall()[0][0] > 1
+        # In slices of time, and in each by user and instant.
+        wrong = duckdb.execute(
+            f"""with places as (
+                select
+                    file_row_number as place,
+                    (
+                        len(list_filter($cuts, lambda cut: event_timestamp > cut)),
+                        user_id,
+                        event_timestamp
+                    ) as key
+                from read_parquet('{file}', file_row_number = true)
+            )
+            select count(*)
+            from (select key, lag(key) over (order by place) as before from places)
+            where before >= key""",
+            {"cuts": cuts},
+        ).fetchall()
+        assert wrong == [(0,)], view
+
+
 @contextmanager
 def watched(folder: Path) -> Iterator[set[str]]:
     """The names of the files that lie in a folder at some moment of the block."""
