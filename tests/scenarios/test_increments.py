@@ -218,6 +218,42 @@ def test_a_session_goes_on_across_the_edge_of_an_increment(
     ]
 
 
+def test_who_did_nothing_sees_the_end_of_the_log_move(
+    dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    """What follows an event is known only when the log goes on, whoever makes it go on."""
+    noon, log = datetime(2024, 1, 1, 12), tmp_path / "log.csv"
+    variables = {
+        "dataset": "end",
+        "events_path": str(log),
+        "columns": PLAIN,
+        "actions": ["view", "buy"],
+        "action_roles": {"buy": "conversion"},
+        "horizons": {"conversion": ["1d"]},
+    }
+    select = ("--select", "+label_next", "+label_conversion")
+    lines = ["who,what,at", f"idle,view,{noon}", f"busy,view,{noon + timedelta(minutes=10)}"]
+    labels = """
+        select epoch(event_timestamp - timestamp '2024-01-01 12:00') / 3600, next_action,
+            converted_within_1d
+        from '{labels}/label_next.parquet'
+        join '{labels}/label_conversion.parquet' using (user_id, event_timestamp)
+        where user_id = 'idle'
+        order by 1"""
+    for busy_at, expected in (
+        (None, [(0, None, None)]),
+        (9, [(0, "leave", None), (2, None, None), (8, None, None)]),
+        (33, [(0, "leave", False), (2, None, False), (8, None, False), (32, None, None)]),
+        # And back.
+        (None, [(0, None, None)]),
+    ):
+        more = [] if busy_at is None else [f"busy,view,{noon + timedelta(hours=busy_at)}"]
+        log.write_text("\n".join([*lines, *more]) + "\n")
+        build = dbt_session(tmp_path / "home", variables, *select)
+        assert build.returncode == 0, build.output
+        assert build.query(labels) == expected, busy_at
+
+
 def test_row_groups_without_a_change_are_taken_over(
     dbt_session: DbtSession, tmp_path: Path
 ) -> None:
