@@ -63,7 +63,7 @@
 
 {#- COPY rows, sorted, to the model's next file. -#}
 {% macro write_rows(rows, scope, keys) %}
-  {%- set order = '' if scope.in_file_order else ' order by ' ~ file_order(keys) -%}
+  {%- set order = '' if scope.whole and model.config.meta.get('sorts_narrow') else ' order by ' ~ file_order(keys) -%}
   {{- return('copy (select * from (' ~ nullable(rows) ~ ')' ~ order
       ~ ') to ' ~ text(built_file(scope) ~ '.partial') ~ ' (format parquet, compression zstd)') -}}
 {% endmacro %}
@@ -74,12 +74,12 @@
 
 {#-
   A relation in the order that the model's file will have, for a model that makes wide rows of narrow ones and nothing
-  else afterwards, since DuckDB keeps the order of what it projects: to sort the narrow ones takes half of the time.
+  else afterwards: DuckDB keeps the order of what it projects, and wide rows cost more to sort. meta.sorts_narrow tells
+  write_rows of it, which sorts nothing then.
 -#}
 {% macro in_file_order(relation) %}
   {%- set scope = update_scope() -%}
   {%- if not scope.whole or scope.code == 'none' -%}{{ return(relation) }}{%- endif -%}
-  {%- do scope.update({'in_file_order': true}) -%}
   {{ return('(select * from ' ~ relation ~ ' order by ' ~ file_order(publishing_keys(model)) ~ ')') }}
 {% endmacro %}
 

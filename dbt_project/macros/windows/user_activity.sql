@@ -1,7 +1,7 @@
 {#- The model user_activity_<scale>, whole: its contract and its rows. -#}
 {% macro user_activity(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'user', 'family': 'user_activity', 'scale': scale, 'update_by': 'user',
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_activity', 'scale': scale, 'update_by': 'user', 'sorts_narrow': true,
             'description': 'One row per user and instant at which activity in the last ' ~ scale ~ ' can change.'}) }}
   {%- do declare_columns(user_activity_columns(scale)) -%}
   {%- set things = reappearing_things('user_activity') %}

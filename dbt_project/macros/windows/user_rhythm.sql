@@ -1,7 +1,7 @@
 {#- The model user_rhythm_<scale>, whole: its contract and its rows. -#}
 {% macro user_rhythm(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'user', 'family': 'user_rhythm', 'scale': scale, 'update_by': 'user',
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_rhythm', 'scale': scale, 'update_by': 'user', 'sorts_narrow': true,
             'description': 'One row per user and instant at which the rhythm of the last ' ~ scale ~ ' can change.'}) }}
   {%- set span = window_span(scale) -%}
   {%- do declare_columns([

@@ -1,7 +1,7 @@
 {#- The model user_transitions_<scale>, whole: its contract and its rows. -#}
 {% macro user_transitions(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'user', 'family': 'user_transitions', 'scale': scale, 'update_by': 'user',
+      meta={'publish': 'features', 'entity': 'user', 'family': 'user_transitions', 'scale': scale, 'update_by': 'user', 'sorts_narrow': true,
             'description': 'One row per user and instant at which transitions in the last ' ~ scale ~ ', or the state now, can change.'}) }}
   {%- set size = states() | length -%}
   {%- set span = window_span(scale) -%}
