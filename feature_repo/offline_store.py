@@ -29,7 +29,7 @@ from feature_repo.home import features_dir, home
 from feature_repo.point_in_time import ViewJoin
 from feature_repo.queries import HistoricalQuery, SourceQuery
 from feature_repo.retrieval_job import DuckDBRetrievalJob
-from feature_repo.session import SessionSettings, literal, quote, session
+from feature_repo.session import SessionSettings, literal, lookup, quote, session
 from feature_repo.sources import Relation, Snapshot
 from feature_repo.value_types import spelled
 
@@ -91,7 +91,8 @@ class ScalespaceOfflineStore(OfflineStore):
         views = [(view, _requested(view, asked)) for view in feature_views]
         views = [(view, names) for view, names in views if names]
         snapshot = Snapshot(config.repo_path)
-        with session(settings) as connection:
+        plain = _is_plain(settings, entity_df, views, snapshot)
+        with lookup() if plain else session(settings) as connection:
             relations = [
                 snapshot.relation(connection, view.batch_source, view.name) for view, _ in views
             ]
@@ -348,6 +349,21 @@ def _settings(config: RepoConfig) -> SessionSettings:
     folder = str(config.repo_path) if config.repo_path is not None else None
     return SessionSettings(
         given.threads, given.memory_limit, given.temp_directory, database, folder
+    )
+
+
+def _is_plain(
+    settings: SessionSettings,
+    entity_df: Any,
+    views: list[tuple[FeatureView, dict[str, None]]],
+    snapshot: Snapshot,
+) -> bool:
+    """Return whether a request can be understood without a session of its own."""
+    return (
+        isinstance(entity_df, (pd.DataFrame, pa.Table))
+        # A session says which setting is wrong before a file is blamed.
+        and settings == SessionSettings(folder=settings.folder)
+        and all(snapshot.is_local(view.batch_source) for view, _ in views)
     )
 
 

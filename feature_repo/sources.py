@@ -146,6 +146,12 @@ class Snapshot:
             return _table(connection, pinned, view)
         return _files(connection, pinned, view)
 
+    def is_local(self, source: DataSource | None) -> bool:
+        """Return whether `source` is files of this machine, which any connection can look at."""
+        if not isinstance(source, FileSource):
+            return False
+        return not is_remote(FileSource.get_uri_for_file_path(self._repo_path, source.path))
+
     def pin(self, source: DataSource | None, view: str) -> FileSource | DuckDBTableSource:
         """Return `source` with its path in this snapshot."""
         if isinstance(source, DuckDBTableSource):
