@@ -2,7 +2,7 @@
 
 A build that changes few rows of a view writes those anew and takes over the row groups that hold
 none of them, byte for byte: decoding and encoding them again would cost as much as the write of a
-full build. No library offers that, so this reads and writes the files' footers (Thrift's compact
+full build. A view whose rows are too wide to sort at once is written in parts. No library offers that, so this reads and writes the files' footers (Thrift's compact
 protocol, see https://parquet.apache.org/docs/file-format/); the pages themselves are only copied.
 """
 
@@ -39,12 +39,13 @@ class _Footer:
 
 
 def splice(request: str) -> str:
-    """Write a file of some row groups of one file, followed by all those of another, which goes.
+    """Write a file of the row groups of others, in their order.
 
     Parameters
     ----------
     request : str
-        JSON: ``{"old": path, "keep": [row group, ...], "new": path, "out": path}``.
+        JSON: ``{"parts": [{"file": path, "keep": [row group, ...]}, ...], "drop": [path, ...],
+        "out": path}``. A part without ``keep`` is taken whole. The files in ``drop`` go.
 
     Returns
     -------
@@ -52,19 +53,18 @@ def splice(request: str) -> str:
         ``out``, or an empty text where the files' schemas differ: they cannot be put together.
     """
     wanted = json.loads(request)
-    parts = [(wanted["old"], sorted(wanted["keep"])), (wanted["new"], None)]
-    footers = [_read_footer(path) for path, _ in parts]
-    if footers[0].fields[_SCHEMA] != footers[1].fields[_SCHEMA]:
+    footers = [_read_footer(part["file"]) for part in wanted["parts"]]
+    result = footers[-1].fields
+    if any(footer.fields[_SCHEMA] != result[_SCHEMA] for footer in footers):
         return ""
     groups: list[Fields] = []
     partial = Path(wanted["out"] + ".spliced")
     with partial.open("wb") as out:
         out.write(MAGIC)
-        for (path, chosen), footer in zip(parts, footers, strict=True):
-            with open(path, "rb") as source:
-                for number in range(len(footer.groups)) if chosen is None else chosen:
+        for part, footer in zip(wanted["parts"], footers, strict=True):
+            with open(part["file"], "rb") as source:
+                for number in sorted(part.get("keep", range(len(footer.groups)))):
                     groups.append(_copy_group(source, footer.groups[number], out, len(groups)))
-        result = footers[1].fields
         result[_ROW_GROUPS] = (_LIST, (_STRUCT, groups))
         result[_NUM_ROWS] = (_I64, sum(group[_GROUP_ROWS][1] for group in groups))
         footer_bytes = bytearray()
@@ -72,7 +72,8 @@ def splice(request: str) -> str:
         out.write(footer_bytes)
         out.write(struct.pack("<I", len(footer_bytes)) + MAGIC)
     os.replace(partial, wanted["out"])
-    os.unlink(wanted["new"])
+    for path in wanted["drop"]:
+        os.unlink(path)
     return str(wanted["out"])
 
 

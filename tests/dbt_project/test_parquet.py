@@ -52,7 +52,11 @@ def test_chosen_row_groups_and_new_ones_make_one_file(parquet: Any, tmp_path: Pa
     assert groups.num_row_groups == 10
     keep = [0, 3, 9]
     out = tmp_path / "out.parquet"
-    request = {"old": str(old), "keep": keep, "new": str(new), "out": str(out)}
+    request = {
+        "parts": [{"file": str(old), "keep": keep}, {"file": str(new)}],
+        "drop": [str(new)],
+        "out": str(out),
+    }
     expected = duckdb.sql(f"from '{old}'").fetchall()
     expected = [row for g in keep for row in expected[2048 * g : 2048 * (g + 1)]]
     expected += duckdb.sql(f"from '{new}'").fetchall()
@@ -80,6 +84,10 @@ def test_a_footer_is_written_as_it_was_read(parquet: Any, tmp_path: Path) -> Non
 def test_files_of_other_columns_are_not_put_together(parquet: Any, tmp_path: Path) -> None:
     # Without the row of nulls that never comes, DuckDB says that some columns hold none.
     old, new = write(tmp_path / "old.parquet", 0, 10), write(tmp_path / "new.parquet", 0, 10, "")
-    request = {"old": str(old), "keep": [0], "new": str(new), "out": str(tmp_path / "out.parquet")}
+    request = {
+        "parts": [{"file": str(old), "keep": [0]}, {"file": str(new)}],
+        "drop": [str(new)],
+        "out": str(tmp_path / "out.parquet"),
+    }
     assert parquet.splice(json.dumps(request)) == ""
     assert {path.name for path in tmp_path.iterdir()} == {"old.parquet", "new.parquet"}

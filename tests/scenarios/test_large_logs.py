@@ -120,6 +120,45 @@ def test_long_files_are_in_order(dbt_session: DbtSession, tmp_path: Path) -> Non
         assert wrong == [(0,)], view
 
 
+def test_wide_rows_are_written_in_parts(dbt_session: DbtSession, tmp_path: Path) -> None:
+    """Half a million events a part, users in order; no user is lost between two of them."""
+    variables = write_uniform_log(tmp_path / "log.parquet", events=510_000, users=2000)
+    build = dbt_session(tmp_path / "home", variables, "--select", "+user_sequence")
+    assert build.returncode == 0, build.output
+    file = f"{build.home}/features/user_sequence.parquet"
+    # All rows of some users come before all rows of the others, once: there are two parts.
+    borders = duckdb.sql(
+        f"""with places as (
+            select user_id, min(file_row_number) as first, max(file_row_number) as last
+            from read_parquet('{file}', file_row_number = true) group by user_id
+        )
+        select user_id from places
+        qualify max(last) over (order by user_id)
+            < min(first) over (order by user_id rows between 1 following and unbounded following)"""
+    ).fetchall()
+    assert len(borders) == 1
+    wrong = duckdb.sql(
+        f"""with expected as (
+            select
+                who as user_id,
+                "at" as event_timestamp,
+                list(what) over last_50 as actions,
+                list(thing) over last_50 as items
+            from '{tmp_path}/log.parquet'
+            window last_50 as (
+                partition by who order by "at", cast("key" as varchar)
+                rows between 49 preceding and current row
+            )
+            qualify lead("at") over (partition by who order by "at", cast("key" as varchar))
+                is distinct from "at"
+        )
+        select count(*)
+        from expected full join '{file}' as found using (user_id, event_timestamp)
+        where actions is distinct from sequence_actions or items is distinct from sequence_items"""
+    ).fetchall()
+    assert wrong == [(0,)]
+
+
 @contextmanager
 def watched(folder: Path) -> Iterator[set[str]]:
     """The names of the files that lie in a folder at some moment of the block."""

@@ -14,17 +14,22 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
   {%- do get_assert_columns_equivalent(compiled_code) -%}
 
+  {%- set file = scope.file -%}
+  {%- set parts = user_parts(compiled_code) if scope.whole and not scope.unchanged else [] -%}
   {% call statement('main') -%}
     {%- if scope.unchanged -%}
       select 'nothing was touched'
+    {%- elif parts -%}
+      select {{ text(write_parts(get_select_subquery(compiled_code), parts, scope, keys)) }}
     {%- elif scope.whole -%}
-      {{ write_rows(get_select_subquery(compiled_code), scope, keys) }}
+      {{ write_rows(get_select_subquery(compiled_code), scope, keys, built_file(scope) ~ '.partial') }}
     {%- else -%}
       create or replace temporary table {{ changed_rows() }} as {{ get_select_subquery(compiled_code) }}
     {%- endif -%}
   {%- endcall %}
-  {%- set file = scope.file -%}
-  {%- if scope.whole and not scope.unchanged -%}
+  {%- if parts -%}
+    {%- set file = built_file(scope) -%}
+  {%- elif scope.whole and not scope.unchanged -%}
     {%- set file = built_file(scope) -%}
     {%- do run_query('select scalespace_keep(' ~ text(file ~ '.partial') ~ ')') -%}
   {%- elif not scope.unchanged -%}
@@ -61,11 +66,25 @@
   {{ return(identifier(model.name ~ '__changed')) }}
 {% endmacro %}
 
-{#- COPY rows, sorted, to the model's next file. -#}
-{% macro write_rows(rows, scope, keys) %}
+{#- COPY rows, sorted, to a file. -#}
+{% macro write_rows(rows, scope, keys, file) %}
   {%- set order = '' if scope.whole and model.config.meta.get('sorts_narrow') else ' order by ' ~ file_order(keys) -%}
   {{- return('copy (select * from (' ~ nullable(rows) ~ ')' ~ order
-      ~ ') to ' ~ text(built_file(scope) ~ '.partial') ~ ' (format parquet, compression zstd)') -}}
+      ~ ') to ' ~ text(file) ~ ' (format parquet, compression zstd)') -}}
+{% endmacro %}
+
+{#- Write the model's next file part by part, and return its name. -#}
+{% macro write_parts(rows, parts, scope, keys) %}
+  {%- set file = built_file(scope) -%}
+  {%- set written = [] -%}
+  {%- for part in parts -%}
+    {%- do written.append(file ~ '.' ~ loop.index ~ '.partial') -%}
+    {%- do run_query(write_rows(rows | replace(any_user(), part), scope, keys, written[-1])) -%}
+  {%- endfor -%}
+  {%- set files = [] -%}
+  {%- for name in written -%}{%- do files.append({'file': name}) -%}{%- endfor -%}
+  {%- do run_query('select scalespace_splice(' ~ text(tojson({'parts': files, 'drop': written, 'out': file})) ~ ')') -%}
+  {{ return(file) }}
 {% endmacro %}
 
 {% macro file_order(keys) %}
@@ -157,10 +176,10 @@
     left join (select * from opened where is_replaced) as replaced
         on {% for key in keys %}changed.{{ key }} = replaced.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
   {%- endset -%}
-  {%- do run_query(write_rows(rows, scope, keys)) -%}
   {%- set file = built_file(scope) -%}
+  {%- do run_query(write_rows(rows, scope, keys, file ~ '.partial')) -%}
   {%- if kept -%}
-    {%- set request = tojson({'old': scope.file, 'keep': kept, 'new': file ~ '.partial', 'out': file}) -%}
+    {%- set request = tojson({'parts': [{'file': scope.file, 'keep': kept}, {'file': file ~ '.partial'}], 'drop': [file ~ '.partial'], 'out': file}) -%}
     {%- if run_query('select scalespace_splice(' ~ text(request) ~ ')').rows[0][0] -%}
       {{ return(file) }}
     {%- endif -%}

@@ -9,8 +9,8 @@ with known as (
         action_type as last_action_type,
         event_timestamp as last_action_at,
         {%- for name in ['item_id', 'category_id', 'location'] %}
-        last_value({{ name }} ignore nulls) over so_far as last_{{ name }},
-        last_value(case when {{ name }} is not null then event_timestamp end ignore nulls) over so_far
+        {{ last_known(name, 'event_position') }} over so_far as last_{{ name }},
+        max(case when {{ name }} is not null then event_timestamp end) over so_far
             as last_{{ name | replace('_id', '') }}_at,
         {%- endfor %}
         list(item_id) over (

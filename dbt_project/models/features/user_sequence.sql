@@ -34,7 +34,7 @@ with sequences as (
         {%- for name, value in arrays.items() %},
         list({{ value }}) over last_50 as {{ name }}
         {%- endfor %}
-    from {{ 'log' if is_update() else ref('int_events') }}
+    from {{ 'log' if is_update() else of_part(ref('int_events')) }}
     window last_50 as (partition by user_id order by event_position rows between 49 preceding and current row)
 )
 

@@ -7,10 +7,7 @@ with ordered as (
         *,
         row_number() over in_order as event_position,
         lag(event_timestamp) over in_order as previous_event_at,
-        lead(event_timestamp) over in_order as next_event_at,
-        -- The last category and location that were known before this event.
-        lag(category_id ignore nulls) over in_order as known_category_id,
-        lag(location ignore nulls) over in_order as known_location
+        lead(event_timestamp) over in_order as next_event_at
     from {{ of_touched(ref('stg_events')) }}
     window in_order as (partition by user_id order by {{ total_order() }})
 ),
@@ -29,10 +26,16 @@ numbered as (
     select
         *,
         -- Not count(*) filter (...): over a growing frame that costs the square of a user's history.
-        cast(sum(case when starts_session then 1 else 0 end) over (
-            partition by user_id order by event_position rows unbounded preceding
-        ) as bigint) as session_ordinal
+        cast(sum(case when starts_session then 1 else 0 end) over so_far as bigint) as session_ordinal,
+        -- The last category and location that were known before this event.
+        {{ last_known('category_id', 'event_position') }} over before as known_category_id,
+        {{ last_known('location', 'event_position') }} over before as known_location
     from sessions
+    window
+        so_far as (partition by user_id order by event_position rows unbounded preceding),
+        before as (
+            partition by user_id order by event_position rows between unbounded preceding and 1 preceding
+        )
 )
 
 select
