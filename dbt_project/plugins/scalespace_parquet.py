@@ -2,8 +2,9 @@
 
 A build that changes few rows of a view writes those anew and takes over the row groups that hold
 none of them, byte for byte: decoding and encoding them again would cost as much as the write of a
-full build. A view whose rows are too wide to sort at once is written in parts. No library offers that, so this reads and writes the files' footers (Thrift's compact
-protocol, see https://parquet.apache.org/docs/file-format/); the pages themselves are only copied.
+full build. A view whose rows are too wide to be sorted at once is written in parts. No library
+offers that, so this reads and writes the files' footers (Thrift's compact protocol, see
+https://parquet.apache.org/docs/file-format/); the pages themselves are only copied.
 """
 
 from __future__ import annotations
