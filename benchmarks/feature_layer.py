@@ -28,6 +28,7 @@ from benchmarks.settings import (
     ACTIONS,
     EVENTS_PER_USER,
     GROWTH_EVENTS,
+    GROWTH_MEMORY,
     INCREMENTS_EVENTS,
     SCALES,
     SHAPES_EVENTS,
@@ -103,7 +104,7 @@ def growth(arguments: argparse.Namespace) -> Result:
     result = Result(
         "feature_layer_growth",
         f"The whole layer by size of the log, {EVENTS_PER_USER} events a user",
-        {"events": sizes, "seed": seed},
+        {"events": sizes, "seed": seed, "memory limit": GROWTH_MEMORY},
         trial=sizes != GROWTH_EVENTS,
     )
     runs: list[Finished] = []
@@ -111,7 +112,7 @@ def growth(arguments: argparse.Namespace) -> Result:
         for events in sizes:
             log, home = work / "log.parquet", work / "home"
             _write_log(log, events, _uniform_users(events), seed)
-            runs.append(dbt(home, log))
+            runs.append(dbt(home, log, environment={"SCALESPACE_MEMORY_LIMIT": GROWTH_MEMORY}))
             ratio = runs[-1].seconds / runs[-2].seconds if len(runs) > 1 else None
             result.add(
                 events=events,
@@ -176,7 +177,13 @@ def increments(arguments: argparse.Namespace) -> Result:
     return result
 
 
-def dbt(home: Path, log: Path, *options: str, command: str = "run") -> Finished:
+def dbt(
+    home: Path,
+    log: Path,
+    *options: str,
+    command: str = "run",
+    environment: dict[str, str] | None = None,
+) -> Finished:
     """Run dbt on a generated log as a user does, with `home` as the home of the run."""
     return run(
         [
@@ -185,7 +192,7 @@ def dbt(home: Path, log: Path, *options: str, command: str = "run") -> Finished:
             *("--profiles-dir", str(ROOT / "dbt_project")),
             *("--vars", json.dumps(dataset(log)), *options),
         ],
-        {"SCALESPACE_HOME": str(home)},
+        {"SCALESPACE_HOME": str(home), **(environment or {})},
     )
 
 

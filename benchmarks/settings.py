@@ -14,6 +14,7 @@ SCALES = {
 
 SHAPES_EVENTS = 1_000_000
 GROWTH_EVENTS = (100_000, 1_000_000, 10_000_000)
+GROWTH_MEMORY = "6GB"  # what DuckDB may hold; Python, dbt and Arrow come on top
 INCREMENTS_EVENTS = 1_000_000
 EVENTS_PER_USER = 100  # of a uniform log
 SKEWED_USERS = 20
