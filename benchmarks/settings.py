@@ -26,3 +26,7 @@ COMPARED_FEATURES = 8  # in one view
 STREAMED_FEATURES = (8, 8, 8, 8, 7, 7, 7, 7)  # 60 in eight views
 
 SEED = 7
+
+ONLINE_USERS = 100_000
+ONLINE_FEATURES = (10, 10, 10, 9, 9, 9, 9, 9)  # 75 in eight views
+READ_USERS = 100

@@ -75,6 +75,16 @@ def online_store_path(home: Path) -> Path:
     return feast_dir(home) / "online_store.db"
 
 
+def online_ledger_path(home: Path) -> Path:
+    """Return the SQLite file that says what was written to an online store that is not ours."""
+    return feast_dir(home) / "online_ledger.db"
+
+
+def sync_lock_path(home: Path) -> Path:
+    """Return the file that a running sync holds locked."""
+    return feast_dir(home) / "sync.lock"
+
+
 def online_now_path(home: Path) -> Path:
     """Return the file that records the instant for which the online store is loaded."""
     return feast_dir(home) / "online_now.json"

@@ -1,163 +1,311 @@
-"""Feast's SQLite online store, in the home of the run, loaded whole and replaced atomically."""
+"""A Feast online store of packed rows in one SQLite file: one row a view and entity.
 
-import os
-import sqlite3
-import threading
-from collections.abc import Iterable
-from contextlib import closing
-from datetime import UTC, datetime
+Everyone else reads it through Feast, value by value; `read_features` gives columns of all views of
+a request in one pass, without a protocol buffer a cell.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
-from feast import FeatureView, RepoConfig
-from feast.infra.online_stores.sqlite import (
-    SqliteOnlineStore,
-    SqliteOnlineStoreConfig,
-    _initialize_conn,
-    _quote_id,
-    _table_id,
-)
-from pydantic import Field, StrictStr
+from feast import Entity, FeatureView, RepoConfig
+from feast.infra.online_stores.helpers import compute_versioned_name
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_config import FeastConfigBaseModel
+from pydantic import StrictStr
 
 from feature_repo import advisories
-from feature_repo.atomic import replacing
-from feature_repo.cells import KeyEncoder, encode_column, to_seconds
+from feature_repo.cells import entity_text, from_values, kind_of, row_schema, to_values
 from feature_repo.home import home, online_store_path
+from feature_repo.online_database import DamagedStore, OnlineDatabase, StoredRows
+from feature_repo.packing import RowSchema, arrow_type
 
 # Feast imports this module for its configuration class, before it reads the registry's settings.
 advisories.silence()
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
-def _utc_seconds(value: datetime) -> int:
-    return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
-
-
-def _utc_datetime(value: bytes) -> datetime:
-    return datetime.fromtimestamp(int(value), tz=UTC)
+Rows = list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]]
 
 
-# Feast registers a pair that goes through the host's time zone: a file written in one zone would
-# be read hours off in another.
-sqlite3.register_adapter(datetime, _utc_seconds)
-sqlite3.register_converter("timestamp", _utc_datetime)
+class ScalespaceOnlineStoreConfig(FeastConfigBaseModel):
+    """Settings under ``online_store:``.
 
-
-class HomeSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
-    """The stock configuration; `path` defaults to ``<home>/feast/online_store.db``."""
-
-    type: Literal["feature_repo.online_store.HomeSqliteOnlineStore"] = Field(  # type: ignore[assignment]
-        default="feature_repo.online_store.HomeSqliteOnlineStore"
-    )
-    path: StrictStr = Field(default_factory=lambda: str(online_store_path(home())))
-
-
-class HomeSqliteOnlineStore(SqliteOnlineStore):
-    """The stock SQLite store, whose file may be replaced under its readers.
-
-    Each thread has a connection of its own, opened anew when the file was replaced; all views of
-    one request are read from the same file.
+    Attributes
+    ----------
+    path : str, optional
+        The file, relative to the feature repository or absolute; default
+        ``<home>/feast/online_store.db``.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = threading.local()
+    type: Literal["feature_repo.online_store.ScalespaceOnlineStore"] = (
+        "feature_repo.online_store.ScalespaceOnlineStore"
+    )
+    path: StrictStr | None = None
 
-    def replace_contents(
-        self, config: RepoConfig, tables: Iterable[tuple[FeatureView, pa.Table]]
-    ) -> int:
-        """Make the store hold exactly `tables`, in one step for every reader.
+    def model_post_init(self, context: Any) -> None:  # noqa: ARG002
+        """Fix the home now: by the first request another one may be set."""
+        if self.path is None:
+            self.path = str(online_store_path(home()))
 
-        Parameters
-        ----------
-        config : RepoConfig
-        tables : iterable of (FeatureView, pyarrow.Table)
-            The latest rows of each view: join keys, features and the source's timestamp column,
-            one row per entity.
 
-        Returns
-        -------
-        int
-            Number of cells written, one per row and feature.
+class ScalespaceOnlineStore(OnlineStore):
+    """Packed rows in SQLite; many processes may read while one writes.
 
-        Notes
-        -----
-        The rows go into a fresh file that replaces the live one: what is not in `tables` is gone,
-        and a row never has to compete with a newer one that was there before.
+    Of two rows of one entity the one with the later event timestamp stays, whatever the order in
+    which they are written; of one instant the one created last.
+    """
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Reads and writes, in a thread."""
+        return SupportedAsyncMethods(read=True, write=True)
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: Rows,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows of one view in one transaction; of each entity the newest row stays.
+
+        Raises
+        ------
+        BadInput
+            If a value is of another type than its feature, or the file cannot be written.
         """
-        live = Path(self._get_db_path(config))
-        encoder = KeyEncoder(config.entity_key_serialization_version)
-        with replacing(live) as fresh:
-            with closing(sqlite3.connect(fresh)) as connection:
-                # Nobody else sees the file before it is whole, so it needs no journal.
-                connection.execute("pragma journal_mode = off")
-                connection.execute("pragma synchronous = off")
-                cells = sum(
-                    _write(connection, config, view, rows, encoder) for view, rows in tables
+        if not data:
+            return
+        schema = row_schema(table.features)
+        columns = [
+            from_values([values.get(name) for _, values, _, _ in data], kind, table.name, name)
+            for name, kind in schema.fields
+        ]
+        packed = schema.pack(columns, table.name) if columns else [b""] * len(data)
+        rows = sorted(
+            (
+                (
+                    entity_text(key),
+                    microseconds(event),
+                    None if created is None else microseconds(created),
+                    row,
                 )
-                connection.commit()
-            # A journal that a killed writer left behind would be replayed into the new file.
-            for suffix in ("-journal", "-wal", "-shm"):
-                Path(f"{live}{suffix}").unlink(missing_ok=True)
-        return cells
+                for (key, _, event, created), row in zip(data, packed, strict=True)
+            ),
+            key=lambda row: row[0],  # of one entity they stay in the order given
+        )
+        database(config).push(view_id(config, table), schema, rows)
+        if progress:
+            progress(len(data))
 
-    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        thread = self._thread
-        if getattr(thread, "pinned", False):
-            return thread.connection
-        path = self._get_db_path(config)
-        identity = _identity(path)
-        if identity is None or identity != getattr(thread, "opened", None):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            thread.connection = _initialize_conn(path)
-            thread.opened = _identity(path)
-        return thread.connection
+    async def online_write_batch_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: Rows,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows as `online_write_batch`, in a thread."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
-    def _read_features_per_fv(self, config: RepoConfig, *args, **kwargs) -> None:
-        self._get_conn(config)
-        self._thread.pinned = True
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Return event timestamp and values of each entity, (None, None) for an unknown one.
+
+        A feature that a row does not have, or has under another type, is left out of it.
+        """
+        texts = [entity_text(key) for key in entity_keys]
+        opened = database(config)
+        with opened.explained():
+            stored = opened.read(view_id(config, table), list(dict.fromkeys(texts)))
+        wanted = [
+            (feature.name, kind_of(feature))
+            for feature in table.features
+            if requested_features is None or feature.name in requested_features
+        ]
+        found: dict[str, tuple[datetime, dict[str, Value]]] = {}
+        for schema, rows in _by_schema(stored):
+            known = [field for field in wanted if field in schema.fields]
+            columns = schema.unpack([row[3] for row in rows], [n for n, _ in known])
+            values = [to_values(columns[name], kind, table.name, name) for name, kind in known]
+            names = [name for name, _ in known]
+            for place, (text, event, _, _) in enumerate(rows):
+                row = {n: column[place] for n, column in zip(names, values, strict=True)}
+                found[text] = _EPOCH + timedelta(microseconds=event), row
+        return [found.get(text, (None, None)) for text in texts]
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Read as `online_read`, in a thread."""
+        return await asyncio.to_thread(
+            self.online_read, config, table, entity_keys, requested_features
+        )
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],  # noqa: ARG002
+        entities_to_keep: Sequence[Entity],  # noqa: ARG002
+        partial: bool,  # noqa: ARG002
+    ) -> None:
+        """Make the tables of views that are kept, and drop those of views that go.
+
+        A file that is damaged, or that is none of ours, is set aside: `trainer sync` fills the new.
+        """
+        opened = database(config)
         try:
+            opened.connection()
+        except DamagedStore:
+            opened.set_aside()
+        with opened.explained():
+            for table in tables_to_keep:
+                opened.create_view(view_id(config, table))
+            for table in tables_to_delete:
+                opened.drop_view(view_id(config, table))
+
+    def teardown(
+        self,
+        config: RepoConfig,
+        tables: Sequence[FeatureView],  # noqa: ARG002
+        entities: Sequence[Entity],  # noqa: ARG002
+    ) -> None:
+        """Delete the file."""
+        database(config).remove()
+
+    def _read_features_per_fv(self, config: RepoConfig, *args: Any, **kwargs: Any) -> None:
+        # All views of one request are read as of one instant.
+        with database(config).reading():
             super()._read_features_per_fv(config, *args, **kwargs)
-        finally:
-            self._thread.pinned = False
 
 
-def _identity(path: str) -> tuple[str, int, int] | None:
-    # An open file keeps its inode, so a replaced one cannot have the same.
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return path, status.st_dev, status.st_ino
+def database(config: RepoConfig) -> OnlineDatabase:
+    """Return the file of a configuration whose online store is a `ScalespaceOnlineStore`."""
+    path = Path(config.online_store.path)
+    if config.repo_path is not None:
+        path = Path(config.repo_path, path)
+    return OnlineDatabase.at(path)
 
 
-def _write(
-    connection: sqlite3.Connection,
+def is_packed(config: RepoConfig) -> bool:
+    """Return whether the online store is a `ScalespaceOnlineStore`."""
+    return isinstance(config.online_store, ScalespaceOnlineStoreConfig)
+
+
+def view_id(config: RepoConfig, view: FeatureView) -> str:
+    """Return the name of the view's rows in the file, which projects may share."""
+    return _view_id(
+        config,
+        compute_versioned_name(view, config.registry.enable_online_feature_view_versioning),
+    )
+
+
+def _view_id(config: RepoConfig, name: str) -> str:
+    return view_prefix(config) + name
+
+
+def view_prefix(config: RepoConfig) -> str:
+    """Return how the names of this project's views begin in the file."""
+    return f"{config.project}/"
+
+
+def microseconds(instant: datetime) -> int:
+    """Return microseconds since 1970; a naive instant is UTC."""
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def read_features(
     config: RepoConfig,
-    view: FeatureView,
-    rows: pa.Table,
-    encoder: KeyEncoder,
-) -> int:
-    table = _quote_id(_table_id(config.project, view))
-    # The stock layout; `value_text` and `vector_value` serve searches, which are not used here.
-    connection.execute(
-        f"create table {table} (entity_key blob, feature_name text, value blob, value_text text, "
-        "vector_value blob, event_ts timestamp, created_ts timestamp, "
-        "primary key (entity_key, feature_name)) without rowid"
-    )
-    keys = encoder.encode(rows, view.entity_columns)
-    assert view.batch_source is not None  # the rows came from it
-    instants = to_seconds(rows.column(view.batch_source.timestamp_field)).to_pylist()
-    columns = [(f.name, encode_column(rows.column(f.name), f, view.name)) for f in view.features]
-    # In the order of the primary key, so that pages are filled once.
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    columns.sort(key=lambda column: column[0])
-    connection.executemany(
-        f"insert into {table} (entity_key, feature_name, value, event_ts) values (?, ?, ?, ?)",
-        (
-            (keys[row], name, values[row], instants[row])
-            for row in order
-            for name, values in columns
-        ),
-    )
-    return len(keys) * len(columns)
+    entities: Sequence[str],
+    wanted: Mapping[str, Iterable[tuple[str, str]]],
+) -> dict[str, dict[str, pa.Array]]:
+    """Return features of several views for entities of one join key, all as of one instant.
+
+    Parameters
+    ----------
+    config : RepoConfig
+        Of a store whose online store is a `ScalespaceOnlineStore`.
+    entities : sequence of str
+        # [entities], the values of the join key as text.
+    wanted : mapping of str to iterable of (str, str)
+        Of each view, name and kind of the features; see `packing.ARROW` for the kinds.
+
+    Returns
+    -------
+    dict of str to dict of str to pyarrow.Array
+        # [entities] by view and feature, of the types in `packing.ARROW`: an instant is whole
+        seconds since 1970. Null for an entity without a row, and for a feature that the row does
+        not have under that type.
+    """
+    opened = database(config)
+    distinct = list(dict.fromkeys(entities))
+    with opened.reading():
+        rows = {view: opened.read(_view_id(config, view), distinct) for view in wanted}
+    return {view: _columns(rows[view], entities, list(fields)) for view, fields in wanted.items()}
+
+
+def _columns(
+    stored: StoredRows, entities: Sequence[str], wanted: list[tuple[str, str]]
+) -> dict[str, pa.Array]:
+    rows = stored.rows
+    if len(stored.schemas) == 1:
+        (schema,) = stored.schemas.values()
+        if len(rows) == len(entities):
+            packed = [rows[entity][3] for entity in entities]
+        else:
+            missing = schema.missing
+            packed = [rows[entity][3] if entity in rows else missing for entity in entities]
+        return _unpack(schema, packed, wanted)
+    # No row at all, or rows of several versions of the view: each version by itself.
+    order: dict[str, int] = {}
+    parts = [_unpack(RowSchema(()), [], wanted)]
+    for schema, members in _by_schema(stored):
+        order.update((row[0], len(order) + place) for place, row in enumerate(members))
+        parts.append(_unpack(schema, [row[3] for row in members], wanted))
+    places = pa.array([order.get(entity) for entity in entities], pa.int64())
+    return {
+        name: pa.concat_arrays([part[name] for part in parts]).take(places) for name, _ in wanted
+    }
+
+
+def _unpack(
+    schema: RowSchema, packed: list[bytes], wanted: list[tuple[str, str]]
+) -> dict[str, pa.Array]:
+    known = [name for name, kind in wanted if (name, kind) in schema.kinds]
+    found = schema.unpack(packed, known)
+    if len(known) == len(wanted):
+        return found
+    return {
+        name: found[name] if name in found else pa.nulls(len(packed), arrow_type(kind))
+        for name, kind in wanted
+    }
+
+
+def _by_schema(
+    stored: StoredRows,
+) -> list[tuple[RowSchema, list[tuple[str, int, int, bytes]]]]:
+    return [
+        (schema, [row for row in stored.rows.values() if row[2] == number])
+        for number, schema in stored.schemas.items()
+    ]

@@ -70,7 +70,7 @@ class SourceQuery:
         with session(self.settings) as connection:
             relation = self.relate(connection)
             query = self.select(relation)
-            with _blaming(f"view {relation.view}"):
+            with blaming(f"view {relation.view}"):
                 yield connection.sql(query).to_arrow_reader(batch_rows)
 
     def sql(self) -> str:
@@ -118,14 +118,14 @@ class HistoricalQuery:
             for number, join in enumerate(self.joins):
                 join.relation.prepare(connection)
                 few = count <= point_in_time.FEW_ROWS
-                with _blaming(f"view {join.relation.view}"):
+                with blaming(f"view {join.relation.view}"):
                     # A few rows are answered before a whole view is looked through.
                     features = join.sql(self.rows, few, few or join.has_ties(connection))
                     connection.execute(
                         f"create table {place}.{_table(number)} as "
                         f"select * exclude ({POSITION}) from ({features}) order by {POSITION}"
                     )
-            with _blaming("the request"):
+            with blaming("the request"):
                 yield self._side_by_side(connection, place, batch_rows)
 
     def sql(self) -> str:
@@ -205,7 +205,7 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 
 @contextmanager
-def _blaming(what: str) -> Iterator[None]:
+def blaming(what: str) -> Iterator[None]:
     """Turn DuckDB's errors into one line that says where they come from."""
     try:
         yield

@@ -87,6 +87,8 @@ def session(settings: SessionSettings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise BadInput(f"offline_store settings: {first_line(error)}") from None
     try:
         connection.execute("set timezone = 'UTC'")
+        # It would be written among what a command prints.
+        connection.execute("set enable_progress_bar = false")
         # A name in a user's SQL is a table or a file, never a variable of this program.
         connection.execute("set python_enable_replacements = false")
         if settings.folder is not None:
@@ -138,4 +140,4 @@ def literal(text: str) -> str:
 
 def first_line(error: Exception) -> str:
     """Return what an error says, without the query that DuckDB prints below it."""
-    return str(error).splitlines()[0]
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_repo import advisories
 from feature_repo.errors import BadInput
 from feature_repo.home import HOME_VARIABLE, registry_path
 
@@ -70,6 +71,7 @@ def apply(home: Path) -> "FeatureStore":
 def _open(home: Path) -> "FeatureStore":
     from feast import FeatureStore
 
+    advisories.silence()
     os.environ[HOME_VARIABLE] = str(home.absolute())
     store = FeatureStore(repo_path=str(REPOSITORY))
     # Feast makes these when they are first needed, by then another home may be set.

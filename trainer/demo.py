@@ -7,7 +7,7 @@ from pathlib import Path
 from trainer import terminal
 from trainer.build import accounting_line, build
 from trainer.config import FitConfig
-from trainer.terminal import console, detail, metrics_table, say, step
+from trainer.terminal import console, detail, metrics_table, say, step, sync_line
 
 _STEPS = 6
 
@@ -43,7 +43,7 @@ def demo(dataset_path: str, home: Path, config: FitConfig) -> None:
             + show_instant(end)
         )
         loaded = sync(home, to_datetime(end))
-        detail(f"{loaded.cells:,} values of {loaded.views} views")
+        detail(sync_line(loaded))
     with step(4, _STEPS, f"fit the {config.encoder.cell.upper()} and its baselines"):
         from trainer.fitting import fit
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from feature_repo.sync import SyncReport
+    from feature_repo.verify import VerifyReport
     from trainer.evaluation import SampleRow
     from trainer.prediction import Prediction
 
@@ -36,6 +38,32 @@ def step(number: int, steps: int, what: str) -> Iterator[None]:
     begun = time.perf_counter()
     yield
     console.print(f"      {time.perf_counter() - begun:.1f} s", markup=False, style="dim")
+
+
+def sync_line(report: SyncReport) -> str:
+    """What a sync did, in one line."""
+    now = report.instant.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
+    aside = ""
+    if report.set_aside is not None:
+        aside = f"; a damaged store was set aside as {report.set_aside}"
+    return (
+        f"{report.rows:,} rows ({report.cells:,} values) of {report.views} views written, "
+        f"{report.removed:,} rows removed; now = {now} UTC{aside}"
+    )
+
+
+def verify_lines(report: VerifyReport) -> list[str]:
+    """What a comparison of the stores found: the counts, and the first mismatch."""
+    now = report.instant.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
+    lines = [
+        f"{report.cells:,} values of {report.entities:,} rows in {report.views} views compared "
+        f"at {now} UTC: {report.mismatches:,} mismatches"
+    ]
+    if report.ahead:
+        lines.append(f"left out: {report.ahead:,} rows that are newer than the published build")
+    if report.first is not None:
+        lines.append(f"the first: {report.first}")
+    return lines
 
 
 def metrics_table(metrics: dict[str, Any], task: str, title: str, short: bool = False) -> Table:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from trainer.cli import app
 
-COMMANDS = ("build", "apply", "sync", "fit", "evaluate", "predict", "serve", "demo")
+COMMANDS = ("build", "apply", "sync", "verify", "fit", "evaluate", "predict", "serve", "demo")
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
 
@@ -271,8 +274,6 @@ def test_an_unknown_run_is_named(ready: tuple[Path, Path, synthetic.Log]) -> Non
 def test_a_damaged_run_is_named(
     walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     path, home, _ = walked
     shutil.copytree(home, tmp_path / "home", symlinks=True)
     monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
@@ -285,8 +286,6 @@ def test_a_damaged_run_is_named(
 def test_a_run_whose_features_changed_is_refused(
     walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     path, home, _ = walked
     shutil.copytree(home, tmp_path / "home", symlinks=True)
     monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
@@ -306,11 +305,63 @@ def test_a_run_whose_features_changed_is_refused(
         assert "run trainer fit again" in line
 
 
+def test_online_is_verified_against_offline(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    given = ("--dataset", str(path))
+    found = trainer("verify", "--all", *given)
+    assert found.exit_code == 0 and ": 0 mismatches" in found.output
+    sampled = trainer("verify", "--sample", "3", *given)
+    assert sampled.exit_code == 0 and ": 0 mismatches" in sampled.output
+    # At another instant the same rows are other values.
+    other = trainer("verify", "--all", "--at", "2000-01-01", *given)
+    assert other.exit_code == 1
+    assert "the first: view " in other.output and "offline None" in other.output
+    again = trainer("sync", "--at", "end", *given)
+    assert again.output.startswith("0 rows (0 values) of ")
+
+
+def test_a_sync_is_repeated_until_it_is_told_to_end(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path
+) -> None:
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    command = [sys.executable, "-m", "trainer.cli", "sync", "--every", "1s", "--dataset", str(path)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"SCALESPACE_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2)]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    assert all(" written, " in line and "now = 20" in line for line in lines)
+    # The second had nothing to do but to move on.
+    assert lines[1].startswith("0 rows (0 values) of ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--every", "soon"), "--every: 'soon' is not a duration"),
+        (("--every", "0s"), "--every: '0s' is less than a second"),
+        (("--every", "1m", "--at", "end"), "give --at or --every"),
+    ],
+)
+def test_how_often_to_sync_is_said_rightly(
+    toy: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in refusal("sync", *arguments, "--dataset", str(toy))
+
+
 def test_an_empty_online_store_is_named(
     walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     path, home, _ = walked
     shutil.copytree(home, tmp_path / "home", symlinks=True)
     monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))

@@ -1,0 +1,101 @@
+"""Real servers of online stores for tests, where Debian's packages are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _wait_for(port: int, what: str) -> None:
+    for _ in range(400):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"{what} does not answer")
+
+
+class RedisServer:
+    """A Redis server on a free port, that keeps nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("redis-server") is None:
+            pytest.skip("no redis-server here; Debian's package redis-server has it")
+        pytest.importorskip("redis", reason="the extra redis is not installed")
+        self._folder = folder
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL
+        )
+        _wait_for(self.port, "redis-server")
+
+    def stop(self) -> None:
+        """Kill it; what it held is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class PostgresServer:
+    """A PostgreSQL server on a free port, in a folder of its own."""
+
+    def __init__(self) -> None:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        if not programs:
+            pytest.skip("no PostgreSQL server here; Debian's package postgresql has it")
+        pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+        self._bin = programs[-1].parent
+        self.port = _free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        # It refuses to run as root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(self._folder, self._user)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Make a database, start the server, and wait until it answers."""
+        data = self._folder / "data"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self._folder}
+        init = [self._bin / "initdb", "-D", data, "-A", "trust", "-U", "tests"]
+        subprocess.run(init, check=True, user=self._user, **quiet)
+        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", self._folder]
+        self._process = subprocess.Popen(
+            [self._bin / "postgres", "-D", data, *options], user=self._user, **quiet
+        )
+        _wait_for(self.port, "postgres")
+
+    def empty(self) -> None:
+        """Drop all tables."""
+        import psycopg
+
+        address = f"host=127.0.0.1 port={self.port} user=tests dbname=postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute("drop schema public cascade")
+            connection.execute("create schema public")
+
+    def stop(self) -> None:
+        """Kill it, and remove its folder."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
