@@ -25,6 +25,10 @@ JOIN_USERS = 500
 COMPARED_FEATURES = 8  # in one view
 STREAMED_FEATURES = (8, 8, 8, 8, 7, 7, 7, 7)  # 60 in eight views
 
+STREAM_EVENTS = 1_000_000  # of the log that is there already
+STREAM_RATES = (100.0, 300.0, 1_000.0)  # events/s
+STREAM_SECONDS = 60.0  # of each run
+
 SEED = 7
 
 ONLINE_USERS = 100_000

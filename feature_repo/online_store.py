@@ -21,7 +21,14 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import StrictStr
 
 from feature_repo import advisories
-from feature_repo.cells import entity_text, from_values, kind_of, row_schema, to_values
+from feature_repo.cells import (
+    entity_text,
+    from_values,
+    kind_of,
+    row_schema,
+    to_kind,
+    to_values,
+)
 from feature_repo.home import home, online_store_path
 from feature_repo.online_database import DamagedStore, OnlineDatabase, StoredRows
 from feature_repo.packing import RowSchema, arrow_type
@@ -233,6 +240,47 @@ def microseconds(instant: datetime) -> int:
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return (instant - _EPOCH) // _MICROSECOND
+
+
+def push_rows(
+    config: RepoConfig, rows: Iterable[tuple[FeatureView, pa.Table]], instant: datetime
+) -> int:
+    """Write the rows that are in force at an instant, all views in one transaction.
+
+    Parameters
+    ----------
+    config : RepoConfig
+        Of a store whose online store is a `ScalespaceOnlineStore`.
+    rows : iterable of (FeatureView, pyarrow.Table)
+        Columns of the join key and of features, at most one row an entity. A feature without a
+        column is null.
+    instant : datetime
+        At which the rows are in force: of two rows of an entity the one of the later instant stays.
+
+    Returns
+    -------
+    int
+        Number of values.
+    """
+    event, cells = microseconds(instant), 0
+    opened = database(config)
+    packed = []
+    for view, table in rows:
+        schema = row_schema(view.features)
+        columns = [
+            to_kind(table.column(feature.name).combine_chunks(), feature, view.name)
+            if feature.name in table.column_names
+            else pa.nulls(table.num_rows, arrow_type(kind))
+            for feature, (_, kind) in zip(view.features, schema.fields, strict=True)
+        ]
+        entities = [str(key) for key in table.column(view.entity_columns[0].name).to_pylist()]
+        written = zip(entities, schema.pack(columns, view.name), strict=True)
+        packed.append((view, schema, sorted((e, event, event, row) for e, row in written)))
+        cells += table.num_rows * len(columns)
+    with opened.writing():
+        for view, schema, made in packed:
+            opened.push(view_id(config, view), schema, made)
+    return cells
 
 
 def read_features(

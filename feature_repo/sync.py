@@ -3,7 +3,7 @@
 import fcntl
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.atomic import replacing
 from feature_repo.errors import BadInput
-from feature_repo.home import online_now_path, sync_lock_path
+from feature_repo.home import features_dir, online_now_path, sync_lock_path
 from feature_repo.store import open_store
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def sync(home: Path, at: datetime | None = None) -> SyncReport:
     instant and its ``computed_at``. What differs is written, who has no row is removed, all views
     in one transaction. So a late row, an expiry, a new feature, a vanished user, an earlier
     instant and a run that was killed are all one case. A row that was pushed after all that the
-    build knows of stays, until a build knows of its event.
+    build knows of stays, until a build knows of its event; see `known_until`.
 
     The registry is not touched. All views are read from one published snapshot.
     """
@@ -190,8 +190,7 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime) -> SyncReport:
             unchanged = before is not None and source is not None and source == before.source
             clock = before.clock if before is not None and unchanged else published.clock()
             changes.append(_Change(published, name, SyncMark(now, source, clock)))
-        # What a build knows of, the newest row of any view tells.
-        known = max((c.mark.clock for c in changes if c.mark.clock is not None), default=_EVER)
+        known = known_until(home, (change.mark.clock for change in changes))
         for change in changes:
             _collect(change, target, spool, _clock(change, known))
         names = {change.name for change in changes}
@@ -213,6 +212,22 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime) -> SyncReport:
     with replacing(online_now_path(home)) as fresh:
         fresh.write_text(json.dumps({"at": instant.isoformat()}), encoding="utf-8")
     return SyncReport(instant, len(views), rows, cells, removed)
+
+
+def known_until(home: Path, clocks: Iterable[int | None]) -> int:
+    """Return until when the published views know what arrived, in microseconds since 1970.
+
+    Until the build began to read the log. Where no build of ours published them, the newest row of
+    any view tells, by `clocks`; where none does, they are taken to know everything.
+    """
+    from feature_repo.online_store import microseconds
+
+    noted = features_dir(home).resolve().parent / "build.json"
+    try:
+        content = json.loads(noted.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return max((clock for clock in clocks if clock is not None), default=_EVER)
+    return microseconds(datetime.fromisoformat(content["log_read_at"]))
 
 
 def _clock(change: _Change, known: int) -> int:

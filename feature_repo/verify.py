@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
 from feature_repo.store import open_store
-from feature_repo.sync import online_now
+from feature_repo.sync import known_until, online_now
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView, Field
@@ -104,12 +104,12 @@ def verify(home: Path, at: datetime | None = None, sample: int | None = None) ->
     with session(SessionSettings()) as connection:
         snapshot = Snapshot(store.config.repo_path)
         published = [PublishedView(connection, snapshot, view) for view in views]
-        known = max((c for view in published if (c := view.clock()) is not None), default=None)
+        known = known_until(home, (view.clock() for view in published))
         for view in published:
             if len(view.join_keys) != 1:
                 raise BadInput(f"view {view.view.name}: only views of one join key are compared")
             newer = set()
-            if view.has_created and known is not None:
+            if view.has_created:
                 newer = _ahead(store, home, view.view, known, microseconds(instant))
             ahead += len(newer)
             asked = _entities(store, home, view, newer, sample)

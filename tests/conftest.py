@@ -50,3 +50,13 @@ def shop_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return home
+
+
+@pytest.fixture(scope="session")
+def shop_statements(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a stream of the bundled log keeps its compiled statements."""
+    from trainer.streaming.compiled import FOLDER, compile_statements
+
+    home = tmp_path_factory.mktemp("shop_statements")
+    compile_statements(str(ROOT / "data" / "shop.yml"), home)
+    return home / FOLDER

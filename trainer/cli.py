@@ -327,6 +327,29 @@ def serve(
 
 
 @app.command()
+def stream(
+    dataset: Dataset = DEFAULT,
+    redis: Annotated[
+        str | None, typer.Option("--redis", help="Read a Redis stream at this address.")
+    ] = None,
+    name: Annotated[str, typer.Option("--stream", help="Its name.")] = "events",
+    group: Annotated[str, typer.Option("--group", help="The consumer group.")] = "scalespace",
+) -> None:
+    """Take events in as they arrive, and keep the online store at what they make of the features.
+
+    Reads newline-delimited JSON on standard input, and answers a verdict a line on standard output;
+    or reads a Redis stream, and answers on the stream <name>:verdicts. SIGTERM finishes the batch.
+
+    [dim]trainer stream < events.ndjson[/]
+    [dim]trainer stream --redis redis://localhost:6379/0 --stream events --group scalespace[/]
+    """
+    home = _built_home(dataset)
+    from trainer.streaming.command import run
+
+    run(dataset, home, redis, name, group)
+
+
+@app.command()
 def demo(
     overrides: Overrides = None,
     dataset: Dataset = DEFAULT,

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
+from scalespace_journal import journal_files
 from scalespace_limits import discard_spilled, problem_with_limits
 from scalespace_log import csv_header, problem_with, problem_with_sql, resolve_path, unreadable
 from scalespace_parquet import splice
@@ -22,11 +23,12 @@ ARGUMENTS = {
     problem_with_sql: 1,
     csv_header: 2,
     unreadable: 2,
+    journal_files: 1,
     prepare: 1,
     keep: 1,
     splice: 1,
     sweep: 2,
-    publish: 2,
+    publish: 3,
     write_report: 3,
     write_quality: 3,
 }

@@ -1,8 +1,9 @@
 """Publishing a snapshot: every view goes into force at one instant, or none does.
 
-A publication is a folder ``.published/<number>/`` with ``features/`` and ``labels/``. The link
-``.published/current`` names the one in force and is replaced by a rename, so that every view
-changes at one instant; ``features`` and ``labels`` beside the warehouse are fixed links through it.
+A publication is a folder ``.published/<number>/`` with ``features/``, ``labels/`` and ``build.json``.
+The link ``.published/current`` names the one in force and is replaced by a rename, so that every
+view changes at one instant; ``features`` and ``labels`` beside the warehouse are fixed links
+through it.
 """
 
 import json
@@ -11,6 +12,7 @@ import shutil
 from pathlib import Path
 
 FOLDERS = ("features", "labels")
+BUILD = "build.json"
 
 
 def prepare(warehouse: str) -> str:
@@ -38,7 +40,7 @@ def keep(partial: str) -> str:
     return partial
 
 
-def publish(home: str, views: str) -> str:
+def publish(home: str, views: str, log_read_at: str) -> str:
     """Publish what was built together with what is in force and was not built again.
 
     Parameters
@@ -49,6 +51,8 @@ def publish(home: str, views: str) -> str:
         JSON list of ``[folder, view, file]``: every published model of the project, with the file
         that this build made of it, or an empty text. Any other file in force belongs to a model
         that is gone and is left out.
+    log_read_at : str
+        An instant before the log was read, ISO 8601; an empty text where it was not read again.
 
     Returns
     -------
@@ -74,6 +78,11 @@ def publish(home: str, views: str) -> str:
             fresh += 1
         elif kept is not None and kept.exists():
             os.link(kept, target)
+    noted = made / BUILD
+    if log_read_at:
+        noted.write_text(json.dumps({"log_read_at": log_read_at}) + "\n", encoding="utf-8")
+    elif in_force and (in_force / BUILD).exists():
+        os.link(in_force / BUILD, noted)
     os.replace(made, published / str(number))
     _replace_link(current, str(number))
     for folder in FOLDERS:

@@ -366,6 +366,8 @@ class Killed(BaseException):
     """What no handler of an ordinary error stops, as a signal would be."""
 
 
+READ_AT = "2026-01-01T00:00:00+00:00"
+
 # The steps of a publication that change something on disk.
 STEPS = [(os, "replace"), (os, "link"), (Path, "unlink"), (Path, "mkdir"), (Path, "symlink_to")]
 
@@ -402,10 +404,10 @@ def test_a_build_that_is_killed_leaves_the_old_or_the_new(
 
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, step_or_die)
-            publishing.publish(home, json.dumps(views))
+            publishing.publish(home, json.dumps(views), READ_AT)
 
     build("first")
-    publishing.publish(home, json.dumps(views))
+    publishing.publish(home, json.dumps(views), READ_AT)
     for call in range(20):
         (before,) = in_force()
         build(f"new {call}")
@@ -416,8 +418,26 @@ def test_a_build_that_is_killed_leaves_the_old_or_the_new(
         else:
             break
         build(f"next {call}")
-        publishing.publish(home, json.dumps(views))
+        publishing.publish(home, json.dumps(views), READ_AT)
         assert in_force() == {f"next {call}"}
     assert call > 0
     # Nothing piles up: the link, two snapshots, and one that was not finished.
     assert len(list((tmp_path / ".published").iterdir())) <= 4
+
+
+def test_a_build_that_did_not_read_the_log_knows_what_the_one_before_knew(
+    publishing: Any, tmp_path: Path
+) -> None:
+    home = publishing.prepare(str(tmp_path / "warehouse.duckdb"))
+
+    def publish(log_read_at: str) -> str:
+        file = Path(home, ".built", "features", "a.parquet")
+        file.write_text("rows")
+        publishing.publish(home, json.dumps([["features", "a", str(file)]]), log_read_at)
+        noted = json.loads(
+            (tmp_path / "features").resolve().parent.joinpath("build.json").read_text()
+        )
+        return noted["log_read_at"]
+
+    later = "2026-01-02T00:00:00+00:00"
+    assert [publish(at) for at in (READ_AT, "", later, "")] == [READ_AT, READ_AT, later, later]

@@ -21,7 +21,10 @@ from typer.testing import CliRunner, Result
 
 from trainer.cli import app
 
-COMMANDS = ("build", "apply", "sync", "verify", "fit", "evaluate", "predict", "serve", "demo")
+COMMANDS = (
+    *("build", "apply", "sync", "verify", "fit", "evaluate", "predict"),
+    *("serve", "stream", "demo"),
+)
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
 

@@ -4,7 +4,8 @@
   {{ return("timezone('UTC', timestamptz " ~ text(var('known_at')) ~ ')') }}
 {% endmacro %}
 
-{#- The clock of the build: a build as of `known_at` had that one. -#}
+{#- The clock of the build: a build as of `known_at` had that one. A stream's goes on from batch to batch. -#}
 {% macro build_clock() %}
+  {%- if is_streaming() -%}{{ return('(select instant from ' ~ streaming_relation('clock') ~ ')') }}{%- endif -%}
   {{ return(known_at() or ('timestamp ' ~ text(run_started_at.strftime('%Y-%m-%d %H:%M:%S')))) }}
 {% endmacro %}

@@ -124,7 +124,7 @@
 
 {#- A misspelt key changes nothing, silently: say which keys are not of a dataset file. Other variables are allowed. -#}
 {% macro note_unknown_keys() %}
-  {%- set known = dataset_keys() + ['known_at'] -%}
+  {%- set known = dataset_keys() + ['known_at', 'streaming'] -%}
   {%- for key in (invocation_args_dict.get('vars') or {}) if key not in known -%}
     {%- do log("scalespace: note: '" ~ key ~ "' is no key of a dataset file and changes nothing here; known are " ~ known | join(', '), info=true) -%}
   {%- endfor -%}

@@ -6,13 +6,11 @@
   {%- if not execute -%}
     {{ return('select 1 as file_position') }}
   {%- endif -%}
-  {%- set reader = log_reader() -%}
-  {%- set found = log_columns(reader) -%}
+  {%- set found = log_columns(log_reader()) -%}
   {%- set given = setting('columns') -%}
-  {%- set position = 'row_number() over (order by __log_file, file_row_number)' if log_is_parquet() else 'row_number() over ()' -%}
 
   with log as (
-    select *, {{ position }} as __log_position from {{ reader }}
+    {{ 'select * from ' ~ streaming_relation('arrivals') if is_streaming() else log_rows() }}
   ),
 
   {#- Measures are arithmetic: the columns that their expressions name are numbers there. -#}

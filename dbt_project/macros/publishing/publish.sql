@@ -12,7 +12,9 @@
       {%- do views.append([node.config.meta.publish, node.name, files.get(node.name, '') if node.name in built else '']) -%}
     {%- endif -%}
   {%- endfor -%}
-  {%- set said = run_query('select scalespace_publish(' ~ text(home()) ~ ', ' ~ text(tojson(views)) ~ ')').rows[0][0] -%}
+  {#- What arrived until then, all that was published knows: a sync leaves what came later as a stream has written it. -#}
+  {%- set log_read_at = run_started_at.isoformat() if 'base_events' in built else '' -%}
+  {%- set said = run_query('select scalespace_publish(' ~ text(home()) ~ ', ' ~ text(tojson(views)) ~ ', ' ~ text(log_read_at) ~ ')').rows[0][0] -%}
   {%- do log('scalespace: published: ' ~ said, info=true) -%}
   {%- do sweep_built_files() -%}
 {% endmacro %}

@@ -36,6 +36,10 @@
 
 {% macro find_update_scope() %}
   {%- set scope = {'whole': true, 'version': 0, 'since': none, 'code': 'none', 'touched': 0, 'unchanged': false, 'file': none, 'computed_at': "timestamp '1970-01-01'"} -%}
+  {%- if is_streaming() -%}
+    {%- do scope.update({'whole': model.config.meta.get('publish') != 'features' or not update_entity(model)}) -%}
+    {{ return(scope) }}
+  {%- endif -%}
   {%- if not execute or flags.WHICH not in ['build', 'run'] or model.resource_type != 'model' -%}
     {{ return(scope) }}
   {%- endif -%}

@@ -6,6 +6,7 @@
   many microseconds before the log's end depend on where that is.
 -#}
 {% macro touched_rows(node, scope) %}
+  {%- if is_streaming() -%}{{ return(streaming_relation('touched')) }}{%- endif -%}
   {%- set meta = node.config.meta -%}
   {#- Not by ref(): the models that look ahead come after it, though not all of them read it. -#}
   {%- set instants = api.Relation.create(database=target.database, schema=target.schema, identifier='int_user_totals') -%}
