@@ -1,9 +1,9 @@
 """Publishing a snapshot: every view goes into force at one instant, or none does.
 
-A publication is a folder ``.published/<number>/`` with ``features/``, ``labels/`` and ``build.json``.
-The link ``.published/current`` names the one in force and is replaced by a rename, so that every
-view changes at one instant; ``features`` and ``labels`` beside the warehouse are fixed links
-through it.
+A publication is a folder ``.published/<number>/`` with ``features/``, ``labels/`` and
+``build.json``. The link ``.published/current`` names the one in force and is replaced by a rename,
+so that every view changes at one instant; ``features`` and ``labels`` beside the warehouse are
+fixed links through it.
 """
 
 import json
