@@ -33,13 +33,14 @@
     {%- set file = built_file(scope) -%}
     {%- do run_query('select scalespace_keep(' ~ text(file ~ '.partial') ~ ')') -%}
   {%- elif not scope.unchanged -%}
+    {%- do check_keys(changed_rows(), keys, touched(update_entity(model) ~ '_id')) -%}
     {%- set file = merge_changed_rows(scope, keys) -%}
     {%- do run_query('drop table ' ~ changed_rows()) -%}
   {%- endif -%}
   {%- if file != scope.file -%}
     {%- if existing is not none and not existing.is_view -%}{%- do adapter.drop_relation(existing) -%}{%- endif -%}
     {%- do run_query('create or replace view ' ~ target ~ ' as select * from read_parquet(' ~ text(file) ~ ')') -%}
-    {%- do check_keys(target, keys) -%}
+    {%- if scope.whole -%}{%- do check_keys(target, keys) -%}{%- endif -%}
   {%- endif -%}
   {%- do note_applied(scope, file) -%}
 
@@ -189,8 +190,12 @@
   {{ return(file) }}
 {% endmacro %}
 
-{#- Where no test of the keys will run, as for a scale that is one file, they are checked while the model is built. -#}
-{% macro check_keys(relation, keys) %}
+{#-
+  Where no test of the keys will run, as for a scale that is one file, they are checked while the model is built. Rows of
+  an update by themselves: they take the place of all that their owners had from the first touched instant on, so a file
+  that was unique still is, if no row lies before that instant.
+-#}
+{% macro check_keys(relation, keys, touched=none) %}
   {%- for node in graph.nodes.values() if flags.WHICH == 'build' and node.resource_type == 'test' and node.attached_node == model.unique_id and node.test_metadata and node.test_metadata.name == 'unique_by' -%}
     {{ return(none) }}
   {%- endfor -%}
@@ -199,5 +204,14 @@
       ~ ' from (select ' ~ keys | join(', ') ~ ', count(*) as times from ' ~ relation ~ ' group by ' ~ keys | join(', ') ~ ')').rows[0] -%}
   {%- if wrong[0] or wrong[1] -%}
     {{ exceptions.raise_compiler_error(model.name ~ ' is not unique by (' ~ keys | join(', ') ~ '): ' ~ wrong[0] ~ ' rows too many, ' ~ wrong[1] ~ ' with a null key') }}
+  {%- endif -%}
+  {%- if touched -%}
+    {%- set owner = update_entity(model) ~ '_id' -%}
+    {%- set outside = run_query(
+        'select count(*) from ' ~ relation ~ ' as changed left join ' ~ touched ~ ' as touched using (' ~ owner ~ ')'
+        ~ ' where touched_from is null or event_timestamp < touched_from').rows[0][0] -%}
+    {%- if outside -%}
+      {{ exceptions.raise_compiler_error(model.name ~ ': ' ~ outside ~ ' rows of an update lie before what was touched') }}
+    {%- endif -%}
   {%- endif -%}
 {% endmacro %}
