@@ -29,6 +29,10 @@ STREAM_EVENTS = 1_000_000  # of the log that is there already
 STREAM_RATES = (100.0, 300.0, 1_000.0)  # events/s
 STREAM_SECONDS = 60.0  # of each run
 
+SERVING_RATE = 200  # requests a second
+SERVING_SECONDS = 60
+SERVING_CONNECTIONS = 40
+
 SEED = 7
 
 ONLINE_USERS = 100_000

@@ -203,7 +203,7 @@ def fit(
     dataset: Dataset = DEFAULT,
     config: ConfigFile = None,
 ) -> None:
-    """Fit the sequence model and its baselines on point-in-time-correct features.
+    """Fit the sequence model, or a baseline, on point-in-time-correct features.
 
     The run lands in models/<run>, and models/latest points at it. Keys with their defaults stand in
     the run's config.yml.
@@ -211,6 +211,7 @@ def fit(
     [dim]trainer fit[/]                              LSTM, 2 layers of 50
     [dim]trainer fit encoder.cell=gru epochs=5[/]
     [dim]trainer fit "features.exclude=['@1h']"[/]   without the scale of one hour
+    [dim]trainer fit model=markov_2[/]               a baseline: same run folder, same commands
     [dim]trainer fit --config my.yml seed=3[/]
     """
     from trainer.config import load_config
@@ -232,37 +233,82 @@ def evaluate(
     dataset: Dataset = DEFAULT,
     run: RunName = None,
     rows: Annotated[int, typer.Option("--sample", min=0, help="Rows of the sample.")] = 10,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="Print this metric alone; fail where it has no value. May be repeated.",
+            metavar="[TASK:]METRIC",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Recompute the metrics on the test part, beside the baselines, with a sample by name.
 
     [dim]trainer evaluate[/]
     [dim]trainer evaluate --json > metrics.json[/]
+    [dim]trainer evaluate --metric log_loss --metric next_action.cold_users:accuracy[/]
     """
     home = _built_home(dataset)
     from trainer.runs import find_run, load_run
 
     find_run(home, run)  # before torch and Feast are loaded
     from trainer import terminal
-    from trainer.evaluation import TASK, sample
+    from trainer.evaluation import TASK, require_metrics, sample
     from trainer.evaluation import evaluate as evaluate_models
     from trainer.fitting import read_dataset
     from trainer.training import reproducible
 
     loaded = load_run(home, run)
-    model = loaded.recurrent
-    landmarks = model.config.landmark_weight > 0
-    examples = read_dataset(home, model.features, landmarks, loaded.cuts, loaded.name)
-    with reproducible(model.config.seed, model.config.threads):
+    model, config = loaded.model, loaded.config
+    landmarks = config.landmark_weight > 0
+    examples = read_dataset(home, loaded.features, landmarks, loaded.cuts, loaded.name)
+    with reproducible(config.seed, config.threads):
         metrics = evaluate_models(loaded.models, examples)
+    if metric:
+        for name, value in require_metrics(metrics, metric, model.name).items():
+            typer.echo(f"{name}={value!r}")
+        return
     if as_json:
         typer.echo(json.dumps(metrics, indent=1))
         return
     terminal.console.print(terminal.metrics_table(metrics, TASK, f"next action, run {loaded.name}"))
     terminal.console.print(terminal.slices_table(metrics, TASK))
     if rows:
-        shown = sample(model, examples.test, model.states, rows, model.config.seed)
+        shown = sample(model, examples.test, loaded.states, rows, config.seed)
         terminal.console.print(terminal.sample_table(shown))
+
+
+@app.command()
+def compare(
+    overrides: Overrides = None,
+    dataset: Dataset = DEFAULT,
+    config: ConfigFile = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Fits of each model that has a seed.")
+    ] = 3,
+) -> None:
+    """Fit every model on the same rows and print them side by side, with intervals.
+
+    Metrics of several seeds are averaged; intervals are 95 % of a bootstrap over users. The numbers
+    are written to reports/compare.json, in the form of a run's metrics.json.
+
+    [dim]trainer compare[/]
+    [dim]trainer compare --seeds 5 encoder.cell=gru[/]
+    """
+    from trainer.config import load_config
+    from trainer.terminal import console, detail, metrics_table, say, slices_table
+
+    settings = load_config(config, overrides or ())
+    home = _built_home(dataset)
+    from trainer.comparing import REPORT
+    from trainer.comparing import compare as compare_models
+    from trainer.evaluation import TASK
+
+    metrics = compare_models(home, settings, seeds, detail)
+    console.print(metrics_table(metrics, TASK, "next action, test part"))
+    console.print(slices_table(metrics, TASK))
+    say(f"report {home / 'reports' / REPORT}")
 
 
 @app.command()
@@ -285,13 +331,13 @@ def predict(
 
     instant = parse_instant(at, "--at") if at is not None and at != "end" else None
     home = _built_home(dataset)
-    from trainer.runs import find_run, load_run
+    from trainer.runs import find_run, load_served_run
 
     find_run(home, run)
     from trainer.prediction import Predictor, log_end
     from trainer.terminal import console, prediction_table
 
-    predictor = Predictor(home, load_run(home, run))
+    predictor = Predictor(home, load_served_run(home, run))
     if at == "end":
         instant = log_end(home)
     answers = predictor.now([user]) if instant is None else predictor.at([user], instant)
@@ -302,28 +348,125 @@ def predict(
 
 
 @app.command()
-def serve(
+def explain(
+    user: Annotated[str, typer.Option("--user", help="The user's identifier.")],
     dataset: Dataset = DEFAULT,
     run: RunName = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="Ask the offline store at this instant: ISO 8601, or 'end'."),
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Which next state; the likeliest without it.")
+    ] = None,
+    events: Annotated[int, typer.Option("--events", min=1, help="How many of the last.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all events.")] = False,
 ) -> None:
-    """Answer POST /predict and GET /health over HTTP, from the online store.
+    """Say why a user's next action has its probability: by scale, by event, and without each event.
 
-    [dim]trainer serve --port 8000[/]
-    [dim]curl localhost:8000/predict -H 'content-type: application/json' -d '{"user_id": "u7"}'[/]
+    Contributions are to the logit. Those of the scales are exact, and there are some only for a run
+    with fusion.kind=additive.
+
+    [dim]trainer explain --user u7[/]
+    [dim]trainer explain --user u7 --at 2024-04-18 --state purchase[/]
     """
+    from trainer.instants import parse_instant
+
+    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
     home = _built_home(dataset)
     from trainer.runs import find_run, load_run
 
     find_run(home, run)
-    from feature_repo.sync import online_now
-    from trainer.prediction import Predictor
-    from trainer.serving import serve as serve_app
+    from dataclasses import asdict
 
-    predictor = Predictor(home, load_run(home, run))
-    online_now(home)
-    serve_app(predictor, host, port)
+    from trainer.prediction import Predictor, log_end
+    from trainer.reasons import explain as explain_example
+    from trainer.terminal import console, reasons_tables
+
+    loaded = load_run(home, run)
+    model = loaded.recurrent
+    if not model.predicts_next_action:
+        raise BadInput(
+            f"run {loaded.name} does not predict the next action (tasks.next_action=0), which is "
+            "what is explained; name another --run"
+        )
+    predictor = Predictor(home, loaded)
+    if at == "end":
+        instant = log_end(home)
+    if state is not None and state not in model.states:
+        raise BadInput(f"--state: {state!r} is no state; states: {', '.join(model.states)}")
+    example = predictor.examples([user], instant)
+    if example.lengths[0] == 0:
+        raise BadInput(f"--user: the store knows no event of {user!r}; everyone gets the prior")
+    reasons = explain_example(model, example, state)
+    if as_json:
+        typer.echo(json.dumps(asdict(reasons), indent=1, ensure_ascii=False))
+        return
+    for table in reasons_tables(reasons, user, events):
+        console.print(table)
+
+
+@app.command()
+def serve(
+    dataset: Dataset = DEFAULT,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Serve this run; without it, the newest, and newer ones."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Requests a second of one client; 0 sets no limit.")
+    ] = 1000.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for an answer.")] = 10.0,
+    body: Annotated[int, typer.Option(min=1024, help="Largest body, in bytes.")] = 2 * 2**20,
+    events: Annotated[
+        bool,
+        typer.Option("--events/--no-events", help="Whether POST /events takes events in."),
+    ] = True,
+) -> None:
+    """Answer over HTTP from the online store: predictions, users, events, a page at / and metrics.
+
+    A newer run in models/latest is taken in while requests run; SIGHUP loads it anew. SIGTERM lets
+    running requests end. With SCALESPACE_TOKEN set, requests must carry it as a bearer token. One
+    process of a home takes events in: beside a trainer stream, or as a second server, serve with
+    --no-events, which also spares the memory of the known events.
+
+    [dim]trainer serve --port 8000[/]
+    [dim]curl localhost:8000/predict -H 'content-type: application/json' -d '{"user_id": "u7"}'[/]
+    """
+    from trainer.serving.settings import ServingSettings
+
+    settings = ServingSettings.from_environment(
+        requests_per_second=rate, request_timeout_s=timeout, max_body_bytes=body
+    )
+    home = _built_home(dataset)
+    from trainer.runs import find_run
+
+    find_run(home, run)
+    from feature_repo.sync import online_now
+    from trainer.serving.app import make_app
+    from trainer.serving.imports import absent
+    from trainer.serving.server import serve as serve_app
+
+    online_now(home)  # an empty store is refused at the start, and only there
+    with absent("torch"):
+        import feast  # noqa: F401
+    app = make_app(home, run, settings)
+    if not events:
+        serve_app(app, settings, host, port)
+        return
+    from trainer.streaming.batches import Batches
+    from trainer.streaming.engine import Engine
+    from trainer.streaming.online import StoredOnline
+    from trainer.streaming.router import make_events_router
+
+    batches = Batches(Engine(dataset, home, StoredOnline(home)))
+    try:
+        app.include_router(make_events_router(batches))
+        serve_app(app, settings, host, port)
+    finally:
+        batches.close()
 
 
 @app.command()

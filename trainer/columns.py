@@ -24,12 +24,20 @@ class Columns:
 
     SEQUENCE_VIEW = "user_sequence"
     SEQUENCE_ACTIONS = "sequence_actions"
+    SEQUENCE_ITEMS = "sequence_items"
     SEQUENCE_CATEGORIES = "sequence_categories"
     SEQUENCE_GAPS = "sequence_gaps_ms"
     SEQUENCE_DURATIONS = "sequence_durations_ms"
     SEQUENCE_HOURS = "sequence_hours"
 
+    SESSION_VIEW = "user_session"
+
     LAST_ACTION = "last_action_type"
     LAST_ACTION_AT = "last_action_at"
     SESSION_IS_OPEN = "session_is_open"
     TRANSITION_COUNTS = "transition_counts_all"
+
+    @staticmethod
+    def converted_within(horizon: str) -> str:
+        """Label of a conversion within a horizon, as ``7d``."""
+        return f"converted_within_{horizon}"

@@ -12,6 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from feature_repo.errors import BadInput
 
+ModelName = Literal[
+    "recurrent",
+    "marginal",
+    "recent_popularity",
+    "repeat_last",
+    "markov_1",
+    "markov_2",
+    "user_row",
+    "column",
+    "logistic",
+    "boosting",
+]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +56,9 @@ class FeatureConfig(_Frozen):
     # them cost the network more than they told it, and his pattern told it nothing;
     # `features.exclude=[]` brings both in.
     exclude: list[str] = ["user_rhythm", "user_pattern"]
+    user_row: bool = Field(
+        default=True, description="the user's own transitions, backed off to the population's"
+    )
     vocabulary: int = Field(
         default=32, ge=1, description="most frequent values kept of a text feature"
     )
@@ -51,15 +67,74 @@ class FeatureConfig(_Frozen):
     )
 
 
+class ColumnConfig(_Frozen):
+    """One feature alone as a model."""
+
+    name: str | None = Field(default=None, description="the best one on held-out rows without it")
+    bins: int = Field(default=20, ge=2, le=1000)
+
+
+class LogisticConfig(_Frozen):
+    """Logistic regression on the context."""
+
+    strengths: list[float] = Field(
+        default=[0.003, 0.03, 0.3], min_length=1, description="inverse penalties to choose from"
+    )
+    iterations: int = Field(default=200, ge=1)
+
+
+class BoostingConfig(_Frozen):
+    """Gradient boosting on the context."""
+
+    iterations: int = Field(default=300, ge=1, description="at most; held-out rows stop it")
+    learning_rate: float = Field(default=0.06, gt=0)
+    leaves: int = Field(default=15, ge=2)
+    leaf_rows: int = Field(default=40, ge=1, description="fewest training rows in a leaf")
+    columns: float = Field(
+        default=0.5, gt=0, le=1, description="share of the columns that a split chooses from"
+    )
+    penalty: float = Field(default=1.0, ge=0)
+
+
 class HeadConfig(_Frozen):
     """What turns the encoder's output and the features into logits."""
 
-    fusion: Literal["concat"] = "concat"
     context: int = Field(default=32, ge=1, description="width that the features are brought to")
+    additive: int = Field(
+        default=8, ge=1, description="width of each scale's own layer in additive fusion"
+    )
     hidden: int = Field(
         default=0, ge=0, description="width of a layer before the logits; 0 has none"
     )
     dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class FusionConfig(_Frozen):
+    """How the scales join the encoded sequence."""
+
+    kind: Literal["concat", "weighted", "gated", "additive"] = "weighted"
+    scale_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="chance that a row trains without a scale"
+    )
+    row_skip: float = Field(
+        default=1.0,
+        ge=0,
+        description="factor on the user's own row that training starts from; 0 adds it not at all",
+    )
+
+
+class TaskConfig(_Frozen):
+    """Weight of each task's loss; a task of weight 0 has no head."""
+
+    next_action: float = Field(default=1.0, ge=0)
+    conversion: float = Field(
+        default=0.0, ge=0, description="shared by the declared horizons; 0 leaves the head out"
+    )
+    together: bool = Field(
+        default=False,
+        description="conversion moves the encoder too; else its head is trained on the encoder "
+        "that the next action made",
+    )
 
 
 class StoppingConfig(_Frozen):
@@ -73,9 +148,17 @@ class StoppingConfig(_Frozen):
 class FitConfig(_Frozen):
     """Everything that decides the weights, beside the data."""
 
+    model: ModelName = Field(
+        default="recurrent", description="the sequence model, or one of its baselines"
+    )
     encoder: EncoderConfig = EncoderConfig()
     features: FeatureConfig = FeatureConfig()
     head: HeadConfig = HeadConfig()
+    fusion: FusionConfig = FusionConfig()
+    tasks: TaskConfig = TaskConfig()
+    column: ColumnConfig = ColumnConfig()
+    logistic: LogisticConfig = LogisticConfig()
+    boosting: BoostingConfig = BoostingConfig()
     stopping: StoppingConfig = StoppingConfig()
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=16, ge=1, description="chunks in a batch")
@@ -128,6 +211,11 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> FitCo
             raise BadInput(f"{key}: {text!r} cannot be read as a value") from None
         _set(content, key.strip(), value)
     return _validate(content, str(path) if path is not None else "fit")
+
+
+def save_config(config: FitConfig, path: Path) -> None:
+    """Write every key, defaults too, so that a later version's defaults change no old run."""
+    path.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

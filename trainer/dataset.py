@@ -128,6 +128,8 @@ class Taxonomy:
         The longest horizon of any label; zero where the dataset declares none.
     train_end, valid_end
         The cuts of the dataset file, or ``None`` where they follow from the events.
+    horizons
+        Those within which a conversion is labelled, as ``7d``; none without such a label.
     """
 
     dataset: str
@@ -136,6 +138,12 @@ class Taxonomy:
     longest_horizon: np.timedelta64
     train_end: np.datetime64 | None = None
     valid_end: np.datetime64 | None = None
+    horizons: tuple[str, ...] = ()
+
+    @property
+    def horizon_lengths(self) -> tuple[np.timedelta64, ...]:
+        """Lengths of the horizons, in order."""
+        return tuple(parse_duration(horizon, "horizons.conversion") for horizon in self.horizons)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -164,4 +172,5 @@ class Taxonomy:
             longest_horizon=max(horizons, default=np.timedelta64(0, "us")),
             train_end=ends.get("train_end"),
             valid_end=ends.get("valid_end"),
+            horizons=tuple((variables.get("horizons") or {}).get("conversion") or ()),
         )

@@ -44,7 +44,8 @@ def demo(dataset_path: str, home: Path, config: FitConfig) -> None:
         )
         loaded = sync(home, to_datetime(end))
         detail(sync_line(loaded))
-    with step(4, _STEPS, f"fit the {config.encoder.cell.upper()} and its baselines"):
+    what = config.encoder.cell.upper() if config.model == "recurrent" else config.model
+    with step(4, _STEPS, f"fit the {what} and its baselines"):
         from trainer.fitting import fit
 
         folder = fit(home, config, detail)
@@ -53,13 +54,14 @@ def demo(dataset_path: str, home: Path, config: FitConfig) -> None:
         from trainer.runs import load_run
 
         run = load_run(home)
-        counts = run.metrics[run.recurrent.name].get(TASK, {})
+        counts = run.metrics[run.model.name].get(TASK, {})
         detail(f"{counts.get('rows', 0):,.0f} instants of {counts.get('users', 0):,.0f} users")
     with step(6, _STEPS, "predict for one user from the online store"):
         from trainer.prediction import Predictor, busiest_user
+        from trainer.runs import load_served_run
 
         user = busiest_user(home)
-        prediction = Predictor(home, run).now([user])[0]
+        prediction = Predictor(home, load_served_run(home)).now([user])[0]
     console.print(terminal.prediction_table(prediction))
     say(f"\nfeatures      {home / 'features'}")
     say(f"labels        {home / 'labels'}")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.errors import BadInput
 from trainer import metrics
+from trainer.bootstrap import user_intervals
+from trainer.conversion_evaluation import (
+    conversion_slices,
+    conversion_task,
+    evaluate_conversion,
+)
 from trainer.examples import Dataset, Examples
 from trainer.instants import show_instant
-from trainer.models.base import Model
+from trainer.models.base import ConversionModel, Model
+from trainer.slices import next_action_slices
 
 TASK = "next_action"
-SHORT_HISTORY = 5  # fewer events than this say little about a user
 
 Metrics = dict[str, dict[str, dict[str, float | None]]]
 
@@ -35,70 +42,154 @@ def evaluate(models: Iterable[Model], dataset: Dataset) -> Metrics:
     metrics
         ``{model: {task: {metric: value}}}``. The task ``next_action`` is the whole test part at
         event instants; ``next_action.<slice>`` are parts of it, ``next_action.landmarks`` the
-        instants between events and ``next_action.valid`` the validation part. A slice without
-        rows is left out.
+        instants between events, ``next_action.active`` every instant of users with an event in
+        the last 30 days and ``next_action.valid`` the validation part. A slice without rows is
+        left out.
     """
-    groups = [(dataset.test, test_slices(dataset)), (dataset.valid, valid_slices(dataset))]
-    answer: Metrics = {}
-    for model in models:
-        answer[model.name] = {}
-        for examples, slices in groups:
-            if not any(rows.any() for rows in slices.values()):
-                continue
-            probabilities = model.predict_proba(examples)
-            for name, rows in slices.items():
-                if rows.any():
-                    answer[model.name][name] = score(
-                        probabilities[rows], examples.labels[rows], examples.owners[rows]
-                    )
-    return answer
+    groups = judged_parts(dataset)
+    return {model.name: evaluate_seeds([model], groups) for model in models}
 
 
-def test_slices(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
-    """Rows of the test part that each task of the table is about."""
-    test = dataset.test
-    at_events = ~test.landmarks
-    seen = np.isin(test.owners, dataset.train.owners)
-    short = test.lengths < SHORT_HISTORY
-    return {
-        TASK: at_events,
-        f"{TASK}.seen_users": at_events & seen,
-        f"{TASK}.cold_users": at_events & ~seen,
-        f"{TASK}.short_histories": at_events & short,
-        f"{TASK}.landmarks": test.landmarks,
-    }
+@dataclass(frozen=True)
+class JudgedPart:
+    """Examples that models are judged on, and which of their rows are about what; # [rows]."""
+
+    examples: Examples
+    slices: dict[str, NDArray[np.bool_]]
+    conversion_slices: list[dict[str, NDArray[np.bool_]]]  # one a horizon
 
 
-def valid_slices(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
-    """Rows of the validation part that are reported."""
-    return {f"{TASK}.valid": ~dataset.valid.landmarks}
+def judged_parts(dataset: Dataset) -> list[JudgedPart]:
+    """The test part with its slices, and the validation part, taken once for all models."""
+    test, valid = dataset.test, dataset.valid
+    horizons = dataset.taxonomy.horizons
+    return [
+        JudgedPart(
+            test,
+            next_action_slices(TASK, dataset, test),
+            [conversion_slices(dataset, test, *each) for each in enumerate(horizons)],
+        ),
+        JudgedPart(
+            valid,
+            {f"{TASK}.valid": (valid.labels >= 0) & ~valid.landmarks},
+            [
+                {f"{conversion_task(horizon)}.valid": ~np.isnan(valid.conversions[:, place])}
+                for place, horizon in enumerate(horizons)
+            ],
+        ),
+    ]
 
 
-def score(probabilities: NDArray, labels: NDArray, users: NDArray) -> dict[str, float | None]:
-    """Every metric of one set of rows.
+def evaluate_seeds(
+    models: Sequence[Model], parts: Sequence[JudgedPart]
+) -> dict[str, dict[str, float | None]]:
+    """Metrics of one model, averaged over fits that differ in the seed alone.
 
     Parameters
     ----------
-    probabilities
-        # [rows, states]
+    models
+        The fits; one where the model has no seed.
+    parts
+        What they are judged on.
+    """
+    answer: dict[str, dict[str, float | None]] = {}
+    converting = [model for model in models if isinstance(model, ConversionModel)]
+    for part in parts:
+        if converting and converting[0].horizons:
+            answer |= evaluate_conversion(converting, part.examples, part.conversion_slices)
+        # A sequence model may have been fitted on conversions alone.
+        silent = any(not getattr(model, "predicts_next_action", True) for model in models)
+        if silent or not any(rows.any() for rows in part.slices.values()):
+            continue
+        predictions = [model.predict_proba(part.examples) for model in models]
+        for name, rows in part.slices.items():
+            if rows.any():
+                chosen = [probabilities[rows] for probabilities in predictions]
+                labels, owners = part.examples.labels[rows], part.examples.owners[rows]
+                answer[name] = score(chosen, labels, owners)
+    return answer
+
+
+def score(
+    predictions: Sequence[NDArray], labels: NDArray, users: NDArray
+) -> dict[str, float | None]:
+    """Every metric of one set of rows, averaged over the predictions of several seeds.
+
+    Parameters
+    ----------
+    predictions
+        # [rows, states] each, one a seed
     labels, users
         # [rows]
+
+    Returns
+    -------
+    metrics
+        ``<metric>`` over the rows and ``user_<metric>`` over users, ``<metric>_low`` and
+        ``_high`` from the bootstrap over users, and with several seeds ``log_loss_seed_std``.
     """
-    losses = metrics.row_log_loss(probabilities, labels)
-    values = {
-        "rows": float(len(labels)),
-        "users": float(len(np.unique(users))),
-        "accuracy": metrics.accuracy(probabilities, labels),
-        "macro_recall": metrics.macro_recall(probabilities, labels),
-        "log_loss": float(losses.mean()),
-        "top_3": metrics.top_k_accuracy(probabilities, labels, 3),
-        "ece": metrics.expected_calibration_error(probabilities, labels),
-        "user_accuracy": metrics.user_average(
-            metrics.top_k_credit(probabilities, labels, 1), users
-        ),
-        "user_log_loss": metrics.user_average(losses, users),
+    losses = [metrics.row_log_loss(probabilities, labels) for probabilities in predictions]
+    hits = [metrics.top_k_credit(probabilities, labels, 1) for probabilities in predictions]
+    top_3 = [metrics.top_k_credit(probabilities, labels, 3) for probabilities in predictions]
+    by_row = {
+        "accuracy": np.mean(hits, axis=0),
+        "log_loss": np.mean(losses, axis=0),
+        "top_3": np.mean(top_3, axis=0),
     }
+    values = {"rows": float(len(labels)), "users": float(len(np.unique(users)))}
+    values |= {name: float(value.mean()) for name, value in by_row.items()}
+    values["macro_recall"] = _mean_of(metrics.macro_recall, predictions, labels)
+    values["ece"] = _mean_of(metrics.expected_calibration_error, predictions, labels)
+    for name, value in by_row.items():
+        values[f"user_{name}"] = metrics.user_average(value, users)
+    for name, (low, high) in user_intervals(by_row, users).items():
+        values |= {f"{name}_low": low, f"{name}_high": high}
+    if len(predictions) > 1:
+        values["seeds"] = float(len(predictions))
+        values["log_loss_seed_std"] = float(np.std([loss.mean() for loss in losses], ddof=1))
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _mean_of(
+    metric: Callable[[NDArray, NDArray], float], predictions: Sequence[NDArray], labels: NDArray
+) -> float:
+    return float(np.mean([metric(probabilities, labels) for probabilities in predictions]))
+
+
+def require_metrics(found: Metrics, wanted: Sequence[str], model: str) -> dict[str, float]:
+    """The metrics that somebody asked for by name, of one model.
+
+    Parameters
+    ----------
+    found
+        What :func:`evaluate` returned.
+    wanted
+        ``log_loss``, which is that of the whole task, or ``next_action.landmarks:log_loss``.
+    model
+        Whose.
+
+    Raises
+    ------
+    BadInput
+        When one is missing or has no value: a job that waits for a metric must not pass without.
+    """
+    answer = {}
+    for name in wanted:
+        task, _, metric = name.rpartition(":")
+        values = found[model].get(task or TASK)
+        if values is None:
+            raise BadInput(
+                f"metric {name!r}: no rows of {task or TASK!r} were evaluated; "
+                f"evaluated: {', '.join(found[model]) or 'nothing'}"
+            )
+        value = values.get(metric)
+        if value is None:
+            raise BadInput(
+                f"metric {name!r} has no value for {model}; "
+                f"those with one: {', '.join(k for k, v in values.items() if v is not None)}"
+            )
+        answer[name] = value
+    return answer
 
 
 @dataclass(frozen=True)

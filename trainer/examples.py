@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from trainer.columns import Columns as C
 from trainer.dataset import Taxonomy
 from trainer.instants import Instants, show_instant
 from trainer.sequences import Sequences
-from trainer.splits import Cuts, Parts, choose_cuts, split_rows
+from trainer.splits import Cuts, Parts, choose_cuts, split_conversions, split_rows
 
 UNKNOWN = -1
 FetchFeatures = Callable[[NDArray, Instants], pa.Table]
@@ -46,6 +46,9 @@ class Examples:
         # [rows], the next state as an index; -1 where unknown
     landmarks
         # [rows], true between events
+    conversions
+        # [rows, horizons], 1 where a conversion follows within the horizon, 0 where none does, NaN
+        where that is unknown
     """
 
     sequences: Sequences
@@ -56,6 +59,7 @@ class Examples:
     states: NDArray[np.int64]
     labels: NDArray[np.int64]
     landmarks: NDArray[np.bool_]
+    conversions: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -87,6 +91,15 @@ class Examples:
             states=self.states[chosen],
             labels=self.labels[chosen],
             landmarks=self.landmarks[chosen],
+            conversions=self.conversions[chosen],
+        )
+
+    def known_only(self, labels: NDArray[np.bool_], conversions: NDArray[np.bool_]) -> Examples:
+        """The same rows without the labels that a mask leaves out; # [rows], # [rows, horizons]."""
+        return replace(
+            self,
+            labels=np.where(labels, self.labels, UNKNOWN),
+            conversions=np.where(conversions, self.conversions, np.float32("nan")),
         )
 
 
@@ -104,6 +117,8 @@ class Labels:
         # [rows], text; null where unknown
     next_state_at
         # [rows], NaT where unknown
+    conversions
+        # [rows, horizons], see :class:`Examples`
     """
 
     sequences: Sequences
@@ -113,6 +128,7 @@ class Labels:
     landmarks: NDArray[np.bool_]
     next_actions: pa.Array
     next_state_at: Instants
+    conversions: NDArray[np.float32]
 
     @property
     def event_instants(self) -> Instants:
@@ -130,10 +146,11 @@ class Labels:
             landmarks=self.landmarks[rows],
             next_actions=self.next_actions.filter(pa.array(rows)),
             next_state_at=self.next_state_at[rows],
+            conversions=self.conversions[rows],
         )
 
 
-def read_labels(folder: Path, landmarks: bool = False) -> Labels:
+def read_labels(folder: Path, landmarks: bool = False, horizons: Sequence[str] = ()) -> Labels:
     """Read the published spine, labels and events.
 
     Parameters
@@ -142,6 +159,8 @@ def read_labels(folder: Path, landmarks: bool = False) -> Labels:
         ``<home>/labels``; resolved once, so that one published snapshot is read throughout.
     landmarks
         Whether instants between events are read as well.
+    horizons
+        Those within which a conversion is labelled, as ``7d``.
 
     Raises
     ------
@@ -149,31 +168,49 @@ def read_labels(folder: Path, landmarks: bool = False) -> Labels:
         When the tables are not there.
     """
     folder = folder.resolve()
-    tables = {}
-    for name in ("spine", "label_next", "events"):
-        path = folder / f"{name}.parquet"
-        if not path.is_file():
-            raise BadInput(f"{path}: there is no such table yet; run trainer build")
-        try:
-            tables[name] = pq.read_table(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            line = str(error).splitlines()[0]
-            raise BadInput(f"{path}: not readable ({line}); run trainer build again") from None
-    spine, next_state = tables["spine"], tables["label_next"]
+    spine, next_state, events = (
+        _read_table(folder, name) for name in ("spine", "label_next", "events")
+    )
     if not landmarks:
         spine = spine.filter(pc.invert(spine[C.LANDMARK]))
     wanted = [C.USER, C.INSTANT, C.NEXT_ACTION, C.NEXT_STATE_AT]
-    rows = spine.join(next_state.select(wanted), [C.USER, C.INSTANT], join_type="left outer")
+    keys = [C.USER, C.INSTANT]
+    rows = spine.join(next_state.select(wanted), keys, join_type="left outer")
+    names = [C.converted_within(horizon) for horizon in horizons]
+    if names:
+        converted = _read_table(folder, "label_conversion").select([*keys, *names])
+        rows = rows.join(converted, keys, join_type="left outer")
     rows = rows.sort_by([(C.USER, "ascending"), (C.INSTANT, "ascending")])
     return Labels(
-        sequences=Sequences.from_events(tables["events"]),
+        sequences=Sequences.from_events(events),
         users=np.array(rows[C.USER].to_pylist(), dtype=object),
         instants=rows[C.INSTANT].to_numpy().astype("datetime64[us]"),
         positions=rows[C.POSITION].to_numpy().astype(np.int64),
         landmarks=rows[C.LANDMARK].to_numpy(),
         next_actions=rows[C.NEXT_ACTION].combine_chunks(),
         next_state_at=rows[C.NEXT_STATE_AT].to_numpy().astype("datetime64[us]"),
+        conversions=_flags([rows[name] for name in names], rows.num_rows),
     )
+
+
+def _read_table(folder: Path, name: str) -> pa.Table:
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such table yet; run trainer build")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise BadInput(f"{path}: not readable ({line}); run trainer build again") from None
+
+
+def _flags(columns: list[pa.ChunkedArray], rows: int) -> NDArray[np.float32]:
+    """Nullable truths as numbers, NaN for null; # [rows, columns]."""
+    flags = np.full((rows, len(columns)), np.nan, dtype=np.float32)
+    for place, column in enumerate(columns):
+        numbers = column.cast(pa.int8()).cast(pa.float32())
+        flags[:, place] = pc.fill_null(numbers, float("nan")).to_numpy()
+    return flags
 
 
 @dataclass(frozen=True)
@@ -185,21 +222,40 @@ class Dataset:
     examples: Examples
     parts: Parts
     next_state_at: Instants  # [rows], when each label became known
+    conversion_parts: tuple[Parts, ...] = ()  # one a horizon
+
+    @property
+    def train_rows(self) -> NDArray[np.bool_]:
+        """Rows of the training part, with a label of any task; # [rows]."""
+        return self._rows("train")
 
     @property
     def train(self) -> Examples:
         """The training part, out of which early stopping takes its rows as well."""
-        return self.examples.take(self.parts.train)
+        return self._part("train")
 
     @property
     def valid(self) -> Examples:
         """The validation part; it reports and decides nothing."""
-        return self.examples.take(self.parts.valid)
+        return self._part("valid")
 
     @property
     def test(self) -> Examples:
         """The test part."""
-        return self.examples.take(self.parts.test)
+        return self._part("test")
+
+    def _masks(self, part: str) -> NDArray[np.bool_]:
+        """Rows of a part by task, the next action first; # [rows, 1 + horizons]."""
+        every = (self.parts, *self.conversion_parts)
+        return np.column_stack([getattr(parts, part) for parts in every])
+
+    def _rows(self, part: str) -> NDArray[np.bool_]:
+        return np.any(self._masks(part), axis=1).astype(bool)
+
+    def _part(self, part: str) -> Examples:
+        """Rows with a label of any task; a label that the part may not know is unknown."""
+        masks = self._masks(part)
+        return self.examples.known_only(masks[:, 0], masks[:, 1:]).take(self._rows(part))
 
 
 def build_examples(
@@ -242,9 +298,14 @@ def build_examples(
             f"from {show_instant(events[0])} to {show_instant(events[-1])}; "
             "move train_end in the dataset file"
         )
-    used = parts.train | parts.valid | parts.test
+    conversion_parts = tuple(
+        split_conversions(labels.instants, labels.conversions[:, place], horizon, events, cuts)
+        for place, horizon in enumerate(taxonomy.horizon_lengths)
+    )
+    every = (parts, *conversion_parts)
+    used = np.any([mask for each in every for mask in (each.train, each.valid, each.test)], axis=0)
     labels = labels.take(used)
-    parts = Parts(parts.train[used], parts.valid[used], parts.test[used])
+    parts, *rest = (Parts(each.train[used], each.valid[used], each.test[used]) for each in every)
     features = fetch(labels.users, labels.instants)
     owners = np.searchsorted(labels.sequences.users, labels.users)
     examples = Examples(
@@ -256,8 +317,9 @@ def build_examples(
         states=current_states(features, taxonomy.states),
         labels=state_indices(labels.next_actions, taxonomy.states),
         landmarks=labels.landmarks,
+        conversions=labels.conversions,
     )
-    return Dataset(taxonomy, cuts, examples, parts, labels.next_state_at)
+    return Dataset(taxonomy, cuts, examples, parts, labels.next_state_at, tuple(rest))
 
 
 def unlabelled(
@@ -274,6 +336,7 @@ def unlabelled(
         states=current_states(features, states),
         labels=np.full(rows, UNKNOWN),
         landmarks=np.zeros(rows, dtype=bool),
+        conversions=np.zeros((rows, 0), dtype=np.float32),
     )
 
 

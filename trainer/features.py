@@ -44,8 +44,9 @@ _PACKED = {
 }
 _ROW = "scalespace_row"  # keeps the order of the rows asked for; an as-of join keeps none
 
-# Models read these by name: the current state, and the time since the last event.
-ANCHORS = (C.LAST_ACTION, C.LAST_ACTION_AT, C.SESSION_IS_OPEN)
+# Models read these by name: the current state, the time since the last event, and what the user
+# did after each state.
+ANCHORS = (C.LAST_ACTION, C.LAST_ACTION_AT, C.SESSION_IS_OPEN, C.TRANSITION_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def choose_features(published: Sequence[Feature], config: FeatureConfig) -> tupl
     """The features that enter a model: those that a pattern includes and none excludes.
 
     The raw counts of transitions stay out, because the current state's row of them is a feature
-    of its own, and the sequence is read by the encoder. The anchors always enter.
+    of its own, and the sequence is read by the encoder. The anchors always enter; of the lifetime's
+    counts, which are one of them, models read the current state's row
+    (:mod:`trainer.user_rows`).
     """
     defaults = FeatureConfig()
     for pattern in (*config.include, *config.exclude):
@@ -107,10 +110,15 @@ def choose_features(published: Sequence[Feature], config: FeatureConfig) -> tupl
     )
 
 
+def anchors(published: Sequence[Feature]) -> tuple[Feature, ...]:
+    """What a model needs that reads no other feature."""
+    return named(published, *ANCHORS)
+
+
 def require_anchors(published: Sequence[Feature]) -> None:
     """Refuse a store without the features that models read by name."""
     names = {feature.name for feature in published}
-    for name in (*ANCHORS, C.TRANSITION_COUNTS, C.SEQUENCE_ACTIONS):
+    for name in (*ANCHORS, C.SEQUENCE_ACTIONS):
         if name not in names:
             raise BadInput(
                 f"the store has no feature {name}, which every model needs; run trainer build"

@@ -6,6 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from feature_repo.errors import BadInput
 from feature_repo.home import features_dir, labels_dir
 from feature_repo.manifest import dataset_vars, fingerprint
 from trainer.columns import Columns as C
-from trainer.config import FitConfig
+from trainer.config import FitConfig, ModelName
 from trainer.dataset import Taxonomy
 from trainer.evaluation import evaluate
 from trainer.examples import Dataset, Labels, build_examples, read_labels
 from trainer.features import (
     Feature,
+    anchors,
     choose_features,
     features_at,
     named,
@@ -33,10 +35,10 @@ from trainer.features import (
 )
 from trainer.instants import Instants
 from trainer.models.base import Report, Training
-from trainer.models.marginal import Marginal
-from trainer.models.markov import Markov
+from trainer.models.registry import BASELINES, READS_FEATURES, make_model
 from trainer.runs import write_run
-from trainer.splits import Cuts, stopping_rows
+from trainer.splits import Cuts, stopping_rows, users_held_out
+from trainer.training import reproducible
 
 
 @contextlib.contextmanager
@@ -59,8 +61,73 @@ def one_publication(home: Path) -> Iterator[None]:
         )
 
 
+@dataclass(frozen=True)
+class TrainingSet:
+    """A home's examples, ready to be learned from.
+
+    Attributes
+    ----------
+    dataset
+        Every part of the split.
+    training
+        The training part, as models are given it.
+    features
+        What was read of the store, in order.
+    """
+
+    dataset: Dataset
+    training: Training
+    features: tuple[Feature, ...]
+
+
+def read_training_set(
+    home: Path, config: FitConfig, models: Sequence[ModelName], report: Report
+) -> TrainingSet:
+    """Read what these models learn from and are judged on.
+
+    Parameters
+    ----------
+    home
+        Home of a build whose features were applied.
+    config
+        Which features, landmarks and rows of early stopping.
+    models
+        The models that will be fitted: where none reads features, few are fetched.
+    report
+        Takes lines of progress.
+    """
+    taxonomy = Taxonomy.from_vars(dataset_vars(home))
+    published = published_features(home)
+    require_anchors(published)
+    every = choose_features(published, config.features)
+    chosen = every if set(models) & set(READS_FEATURES) else anchors(published)
+    transitions = named(published, C.TRANSITION_COUNTS)
+    store = open_checked_store(home, (*chosen, *transitions))
+
+    def fetch(users: NDArray, instants: Instants) -> pa.Table:
+        return features_at(store, users, instants, chosen)
+
+    with one_publication(home):
+        labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
+        report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
+        dataset = build_examples(labels, taxonomy, fetch)
+        users = known_users(labels, dataset.cuts.train_end)
+        cut = np.repeat(dataset.cuts.train_end, len(users))
+        at_cut = features_at(store, users, cut, transitions)
+    for note in dataset.cuts.notes:
+        report(note)
+    training = make_training(dataset, population_counts(at_cut, taxonomy.states), config, report)
+    report(
+        f"{len(training.examples):,} training, {int(dataset.parts.valid.sum()):,} validation and "
+        f"{int(dataset.parts.test.sum()):,} test rows"
+    )
+    if not dataset.parts.test.any():
+        report("the log has no labelled row after valid_end: there is nothing to evaluate on")
+    return TrainingSet(dataset, training, chosen)
+
+
 def fit(home: Path, config: FitConfig, report: Report) -> Path:
-    """Fit the baselines and the network, evaluate them and write the run.
+    """Fit the model and the baselines beside it, evaluate them and write the run.
 
     Parameters
     ----------
@@ -76,52 +143,33 @@ def fit(home: Path, config: FitConfig, report: Report) -> Path:
     folder
         The run's folder.
     """
-    from trainer.models.recurrent import Recurrent
-
     begun = time.perf_counter()
-    taxonomy = Taxonomy.from_vars(dataset_vars(home))
-    published = published_features(home)
-    require_anchors(published)
-    chosen = choose_features(published, config.features)
-    transitions = named(published, C.TRANSITION_COUNTS)
-    store = open_checked_store(home, (*chosen, *transitions))
-
-    def fetch(users: NDArray, instants: Instants) -> pa.Table:
-        return features_at(store, users, instants, chosen)
-
-    with one_publication(home):
-        labels = read_labels(labels_dir(home), config.landmark_weight > 0)
-        report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
-        dataset = build_examples(labels, taxonomy, fetch)
-        users = known_users(labels, dataset.cuts.train_end)
-        cut = np.repeat(dataset.cuts.train_end, len(users))
-        at_cut = features_at(store, users, cut, transitions)
-    for note in dataset.cuts.notes:
-        report(note)
-    training = make_training(dataset, population_counts(at_cut, taxonomy.states), config, report)
-    report(
-        f"{len(training.examples):,} training, {int(dataset.parts.valid.sum()):,} validation and "
-        f"{int(dataset.parts.test.sum()):,} test rows"
-    )
-    if not dataset.parts.test.any():
-        report("the log has no labelled row after valid_end: there is nothing to evaluate on")
-    recurrent = Recurrent(config, chosen)
-    models = (Marginal(), Markov(), recurrent)
-    for model in models:
-        model.fit(training)
-    metrics = evaluate(models, dataset)
+    beside = tuple(name for name in BASELINES if name != config.model)
+    data = read_training_set(home, config, (config.model,), report)
+    models = [make_model(name, config, data.features) for name in (*beside, config.model)]
+    with reproducible(config.seed, config.threads):
+        for model in models:
+            model.fit(data.training)
+        metrics = evaluate(models, data.dataset)
     info = {
-        "dataset": taxonomy.dataset,
-        "model": recurrent.name,
+        "dataset": data.dataset.taxonomy.dataset,
+        "model": models[-1].name,
+        "baselines": list(beside),
+        "states": list(data.training.states),
+        "features": [vars(feature) for feature in data.features],
         "manifest": fingerprint(home),
         "seconds": round(time.perf_counter() - begun, 1),
-        "curve": [vars(epoch) for epoch in recurrent.curve],
+        "curve": [vars(epoch) for epoch in getattr(models[-1], "curve", [])],
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "feast", "numpy", "pyarrow")},
+            **{
+                name: version(name)
+                for name in ("torch", "feast", "numpy", "pyarrow", "scikit-learn")
+            },
         },
     }
-    return write_run(home, models, info, split_record(dataset, training, config), metrics)
+    split = split_record(data.dataset, data.training, config)
+    return write_run(home, models, config, info, split, metrics)
 
 
 def known_users(labels: Labels, end: np.datetime64) -> NDArray:
@@ -159,25 +207,35 @@ def make_training(
     train = dataset.train
     sequences = train.sequences
     assert sequences.instants is not None
-    next_state_at = dataset.next_state_at[dataset.parts.train]
+    events = np.sort(sequences.instants)
     fit_rows, stop_rows = stopping_rows(
         train.instants,
-        next_state_at,
-        np.sort(sequences.instants),
+        dataset.next_state_at[dataset.train_rows],
+        events,
         train.users,
         config.stopping.by,
         config.stopping.share,
     )
-    if not fit_rows.any():
+    labelled, converted = train.labels >= 0, ~np.isnan(train.conversions)
+    fit, stop = labelled & fit_rows, labelled & stop_rows
+    if not fit.any():
         report("too few training rows to hold some out: all are learned from, for every epoch")
-        fit_rows, stop_rows = np.ones_like(fit_rows), np.zeros_like(stop_rows)
+        fit, stop = labelled, np.zeros_like(stop)
+    # How often users convert changes with the season: the last weeks alone are no measure of how
+    # sure to be, and users of the whole part are.
+    held_out = users_held_out(train.users, config.stopping.share)[:, None]
+    conversion_fit, conversion_stop = converted & ~held_out, converted & held_out
     return Training(
         examples=train,
-        fit=fit_rows,
-        stop=stop_rows,
+        fit=fit,
+        stop=stop,
         known_events=sequences.instants <= dataset.cuts.train_end - dataset.cuts.train_purge,
         transition_counts=transition_counts,
         states=dataset.taxonomy.states,
+        session_gap=dataset.taxonomy.session_gap,
+        conversion_fit=conversion_fit,
+        conversion_stop=conversion_stop,
+        horizons=dataset.taxonomy.horizons,
         report=report,
     )
 
@@ -209,5 +267,6 @@ def read_dataset(
         return features_at(store, users, instants, features)
 
     with one_publication(home):
-        labels = read_labels(labels_dir(home), landmarks)
-        return build_examples(labels, Taxonomy.from_vars(dataset_vars(home)), fetch, cuts)
+        taxonomy = Taxonomy.from_vars(dataset_vars(home))
+        labels = read_labels(labels_dir(home), landmarks, taxonomy.horizons)
+        return build_examples(labels, taxonomy, fetch, cuts)

@@ -98,3 +98,66 @@ def user_average(values: NDArray, users: NDArray) -> float:
     _, inverse, counts = np.unique(users, return_inverse=True, return_counts=True)
     sums = np.bincount(inverse, weights=values.astype(np.float64))
     return float((sums / counts).mean())
+
+
+def average_precision(scores: NDArray, labels: NDArray) -> float:
+    """Area under precision and recall, by steps; rows of one score are one step.
+
+    A constant score gets exactly the share of positives. NaN without a positive.
+
+    Parameters
+    ----------
+    scores
+        # [rows]
+    labels
+        # [rows], true where positive
+    """
+    positive = labels.astype(bool)
+    if not positive.any():
+        return float("nan")
+    _, inverse = np.unique(-scores, return_inverse=True)
+    rows = np.bincount(inverse)
+    hits = np.bincount(inverse, weights=positive.astype(np.float64))
+    precision = np.cumsum(hits) / np.cumsum(rows)
+    return float((precision * hits).sum() / hits.sum())
+
+
+def lift(scores: NDArray, labels: NDArray, share: float = 0.1) -> float:
+    """How much more frequent positives are among the highest scores than among all rows.
+
+    Of the rows tied at the border, the expected part counts: a constant score has a lift of 1.
+
+    Parameters
+    ----------
+    scores
+        # [rows]
+    labels
+        # [rows], true where positive
+    share
+        Which part of the rows is taken, the highest scores first.
+    """
+    positive = labels.astype(bool)
+    if not positive.any():
+        return float("nan")
+    taken = share * len(scores)
+    _, inverse = np.unique(-scores, return_inverse=True)
+    rows = np.bincount(inverse)
+    hits = np.bincount(inverse, weights=positive.astype(np.float64))
+    before = np.cumsum(rows) - rows
+    parts = np.clip((taken - before) / rows, 0.0, 1.0)
+    return float((parts * hits).sum() / taken / positive.mean())
+
+
+def binary_log_loss(probabilities: NDArray, labels: NDArray) -> NDArray[np.float64]:
+    """Negative log-probability of each row's truth, in nats; # [rows]."""
+    chances = probabilities.astype(np.float64)
+    own = np.where(labels.astype(bool), chances, 1 - chances)
+    return -np.log(np.maximum(own, _FLOOR))
+
+
+def binary_calibration_error(probabilities: NDArray, labels: NDArray, bins: int = 15) -> float:
+    """Mean distance between probability and frequency over equal-width bins; # [rows] each."""
+    chances = probabilities.astype(np.float64)
+    place = np.minimum((chances * bins).astype(np.int64), bins - 1)
+    distance = np.bincount(place, weights=chances - labels.astype(np.float64), minlength=bins)
+    return float(np.abs(distance).sum() / len(labels))

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from feature_repo.manifest import load_views
 from feature_repo.sync import online_now
 from trainer.columns import Columns as C
-from trainer.examples import unlabelled
+from trainer.examples import Examples, unlabelled
 from trainer.features import (
     Feature,
     features_at,
@@ -22,7 +21,8 @@ from trainer.features import (
     sequence_features,
 )
 from trainer.instants import parse_instant, show_instant
-from trainer.runs import Run
+from trainer.models.base import ConversionModel
+from trainer.runs import Run, ServedRun
 from trainer.sequences import Sequences
 
 
@@ -41,7 +41,11 @@ class Prediction:
     state
         The user's current state, or ``None`` for a cold one.
     next_action
-        Probability of each next state, by name, in the taxonomy's order.
+        Probability of each next state, by name, in the taxonomy's order; the prior for everyone
+        where the run has no head of the next action.
+    conversion
+        Probability of a conversion within each horizon, as ``converted_within_7d``; empty where the
+        run's model predicts none.
     """
 
     user_id: str
@@ -49,6 +53,7 @@ class Prediction:
     cold: bool
     state: str | None
     next_action: dict[str, float]
+    conversion: dict[str, float]
 
 
 class Predictor:
@@ -61,49 +66,84 @@ class Predictor:
     run
         The loaded run.
 
+    Attributes
+    ----------
+    published
+        Every feature of a user that the build published.
+    features
+        Those that a prediction reads: the model's signature, then the arrays of the last events.
+
     Raises
     ------
     BadInput
         When the store no longer has the features that the run was fitted on.
     """
 
-    def __init__(self, home: Path, run: Run) -> None:
+    def __init__(self, home: Path, run: Run | ServedRun) -> None:
         load_views(home)  # a home without a build says so before the store is blamed
         self.home = home
         self.run = run
-        sequence = sequence_features(published_features(home))
-        self.features: tuple[Feature, ...] = (*run.recurrent.features, *sequence)
+        self.published = published_features(home)
+        sequence = sequence_features(self.published)
+        self.features: tuple[Feature, ...] = (*run.features, *sequence)
         self.store = open_checked_store(home, self.features, run.name)
 
     def now(self, users: Sequence[str]) -> list[Prediction]:
         """Predict from the online store, at the instant for which it was loaded."""
-        instant = parse_instant(online_now(self.home), "the online store's now")
-        return self._answer(users, instant, features_now(self.store, users, self.features))
+        return self.answer(self.examples(users))
 
     def at(self, users: Sequence[str], instant: np.datetime64) -> list[Prediction]:
         """Predict from the offline store, with what was known at an instant."""
-        instants = np.repeat(instant, len(users))
-        values = features_at(self.store, np.array(users, dtype=object), instants, self.features)
-        return self._answer(users, instant, values)
+        return self.answer(self.examples(users, instant))
 
-    def _answer(
-        self, users: Sequence[str], instant: np.datetime64, values: pa.Table
-    ) -> list[Prediction]:
-        states = self.run.recurrent.states
-        sequences = Sequences.from_arrays(np.array(users, dtype=object), values)
+    def examples(
+        self,
+        users: Sequence[str],
+        instant: np.datetime64 | None = None,
+        more: Sequence[Feature] = (),
+    ) -> Examples:
+        """Read what is known of users, now from the online store, or at an instant.
+
+        Parameters
+        ----------
+        users
+            Any number; one row each, in this order.
+        instant
+            Ask the offline store at this instant; without it, the online store.
+        more
+            Features to read beside those that the model needs.
+        """
+        wanted = tuple(dict.fromkeys((*self.features, *more)))
+        names = np.array(users, dtype=object)
+        if instant is None:
+            instant = parse_instant(online_now(self.home), "the online store's now")
+            values = features_now(self.store, users, wanted)
+        else:
+            values = features_at(self.store, names, np.repeat(instant, len(users)), wanted)
+        sequences = Sequences.from_arrays(names, values)
         instants = np.repeat(instant, len(users))
-        examples = unlabelled(sequences, instants, values, states)
-        probabilities = self.run.recurrent.predict_proba(examples)
+        return unlabelled(sequences, instants, values, self.run.states)
+
+    def answer(self, examples: Examples) -> list[Prediction]:
+        """Predict for what :meth:`examples` read."""
+        states, model = self.run.states, self.run.model
+        probabilities = model.predict_proba(examples)
+        conversions: list[dict[str, float]] = [{} for _ in range(len(examples))]
+        if isinstance(model, ConversionModel) and model.horizons:
+            labels = [C.converted_within(horizon) for horizon in model.horizons]
+            chances = model.predict_conversion(examples).tolist()
+            conversions = [dict(zip(labels, row, strict=True)) for row in chances]
         cold = examples.lengths == 0
         return [
             Prediction(
                 user_id=user,
-                at=show_instant(instant),
+                at=show_instant(examples.instants[row]),
                 cold=bool(cold[row]),
                 state=None if cold[row] else states[examples.states[row]],
                 next_action=dict(zip(states, probabilities[row].tolist(), strict=True)),
+                conversion=conversions[row],
             )
-            for row, user in enumerate(users)
+            for row, user in enumerate(examples.users)
         ]
 
 

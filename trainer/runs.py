@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.errors import BadInput
-from trainer.models.base import Model, read_json, write_json
-from trainer.models.marginal import Marginal
-from trainer.models.markov import Markov
+from trainer.config import FitConfig, load_config, save_config
+from trainer.features import Feature
+from trainer.models.base import Model, Predicting, read_json, write_json
+from trainer.models.registry import load_model
 from trainer.splits import Cuts, read_cuts
 
 if TYPE_CHECKING:
     from trainer.models.recurrent import Recurrent
 
 MODELS, LATEST = "models", "latest"
-RUN, SPLIT, METRICS = "run.json", "split.json", "metrics.json"
+RUN, CONFIG, SPLIT, METRICS = "run.json", "config.yml", "split.json", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,12 @@ class Run:
     ----------
     folder
         ``<home>/models/<run>``.
-    recurrent, baselines
-        The fitted models.
+    model, baselines
+        The fitted models: the run's own, and those beside it.
+    features, states
+        What the models read of the store, and the order of their probability vectors.
+    config
+        What was fitted.
     cuts
         The split it was fitted with.
     info, metrics
@@ -40,8 +46,11 @@ class Run:
     """
 
     folder: Path
-    recurrent: Recurrent
+    model: Model
     baselines: tuple[Model, ...]
+    features: tuple[Feature, ...]
+    states: tuple[str, ...]
+    config: FitConfig
     cuts: Cuts
     info: dict[str, Any]
     metrics: dict[str, Any]
@@ -54,12 +63,56 @@ class Run:
     @property
     def models(self) -> tuple[Model, ...]:
         """Baselines first, as tables show them."""
-        return (*self.baselines, self.recurrent)
+        return (*self.baselines, self.model)
+
+    @property
+    def recurrent(self) -> Recurrent:
+        """The run's sequence model.
+
+        Raises
+        ------
+        BadInput
+            Where the run is one of a baseline alone.
+        """
+        from trainer.models.recurrent import Recurrent
+
+        if not isinstance(self.model, Recurrent):
+            raise BadInput(
+                f"run {self.name} is a {self.model.name} and no sequence model; "
+                "run trainer fit model=recurrent"
+            )
+        return self.model
+
+
+@dataclass(frozen=True)
+class ServedRun:
+    """A fitted run with what answers requests and nothing else.
+
+    Attributes
+    ----------
+    folder
+        ``<home>/models/<run>``.
+    model
+        What answers: a sequence model as exported, which needs no torch, or a baseline.
+    features, states
+        What the model reads of the store, and the order of its probability vectors.
+    """
+
+    folder: Path
+    model: Predicting
+    features: tuple[Feature, ...]
+    states: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.folder.name
 
 
 def write_run(
     home: Path,
     models: Sequence[Model],
+    config: FitConfig,
     info: dict[str, Any],
     split: dict[str, Any],
     metrics: dict[str, Any],
@@ -81,6 +134,7 @@ def write_run(
     try:
         for model in models:
             model.save(partial)
+        save_config(config, partial / CONFIG)
         write_json(partial / RUN, {"run": name, **info})
         write_json(partial / SPLIT, split)
         write_json(partial / METRICS, metrics)
@@ -116,19 +170,42 @@ def find_run(home: Path, name: str | None = None) -> Path:
 
 def load_run(home: Path, name: str | None = None) -> Run:
     """Load a run with all of its models; see :func:`find_run`."""
-    from trainer.models.recurrent import Recurrent
-
     folder = find_run(home, name)
-    try:
+    with _damage_named(folder):
+        info, config = read_json(folder / RUN), load_config(folder / CONFIG)
         return Run(
             folder=folder,
-            recurrent=Recurrent.load(folder),
-            baselines=(Marginal.load(folder), Markov.load(folder)),
+            model=load_model(config.model, folder),
+            baselines=tuple(load_model(name, folder) for name in info["baselines"]),
+            features=tuple(Feature(**feature) for feature in info["features"]),
+            states=tuple(info["states"]),
+            config=config,
             cuts=read_cuts(read_json(folder / SPLIT)["cuts"]),
-            info=read_json(folder / RUN),
+            info=info,
             metrics=read_json(folder / METRICS),
         )
-    except Exception as error:  # whatever a half-copied file makes torch or json say
+
+
+def load_served_run(home: Path, name: str | None = None) -> ServedRun:
+    """Load what answers of a run, and nothing else; see :func:`find_run`."""
+    from trainer.models.served import Served
+
+    folder = find_run(home, name)
+    with _damage_named(folder):
+        info, kind = read_json(folder / RUN), load_config(folder / CONFIG).model
+        return ServedRun(
+            folder=folder,
+            model=Served.load(folder) if kind == "recurrent" else load_model(kind, folder),
+            features=tuple(Feature(**feature) for feature in info["features"]),
+            states=tuple(info["states"]),
+        )
+
+
+@contextlib.contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a half-copied file makes torch, ONNX or json say
         line = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(
             f"{folder}: this run is damaged or of another version ({line}); run trainer fit again"

@@ -156,6 +156,49 @@ def split_rows(instants: Instants, next_state_at: Instants, events: Instants, cu
     )
 
 
+def split_conversions(
+    instants: Instants,
+    labels: NDArray[np.float32],
+    horizon: np.timedelta64,
+    events: Instants,
+    cuts: Cuts,
+) -> Parts:
+    """Part the rows by the cuts for the label of a conversion within a horizon.
+
+    Parameters
+    ----------
+    instants, labels
+        # [rows] of the spine; a label is NaN where the log ends before the horizon
+    horizon
+        A row before a cut belongs to its part only where the whole horizon lies before it.
+    events
+        # [events], ascending
+    cuts
+        The cuts and their purges.
+    """
+    known = ~np.isnan(labels)
+    train = horizon_known(instants, horizon, events, cuts.train_end)
+    valid = horizon_known(instants, horizon, events, cuts.valid_end)
+    return Parts(
+        train=known & train & (instants <= cuts.train_end - cuts.train_purge),
+        valid=known
+        & valid
+        & (instants > cuts.train_end)
+        & (instants <= cuts.valid_end - cuts.valid_purge),
+        test=known & (instants > cuts.valid_end),
+    )
+
+
+def horizon_known(
+    instants: Instants, horizon: np.timedelta64, events: Instants, end: np.datetime64
+) -> NDArray[np.bool_]:
+    """Where the horizon had passed at the last event at or before ``end``; # [rows]."""
+    place = np.searchsorted(events, end, side="right")
+    if place == 0:
+        return np.zeros(len(instants), dtype=bool)
+    return instants + horizon <= events[place - 1]
+
+
 def stopping_rows(
     instants: Instants,
     next_state_at: Instants,
@@ -189,14 +232,19 @@ def stopping_rows(
     if share <= 0 or len(instants) == 0:
         return np.ones(len(instants), dtype=bool), np.zeros(len(instants), dtype=bool)
     if by == "user":
-        names, inverse = np.unique(users.astype(str), return_inverse=True)
-        hashed = np.array([zlib.crc32(name.encode()) % 10_000 for name in names])
-        stop = (hashed < share * 10_000)[inverse]
+        stop = users_held_out(users, share)
         return ~stop, stop
     cut = quantile_cut(np.sort(instants), 1 - share)
     stop = instants > cut
     fit = ~stop & label_known(next_state_at, events, cut)
     return fit, stop
+
+
+def users_held_out(users: NDArray, share: float) -> NDArray[np.bool_]:
+    """Rows of a share of the users, by a hash of their identifiers; # [rows]."""
+    names, inverse = np.unique(users.astype(str), return_inverse=True)
+    hashed = np.array([zlib.crc32(name.encode()) % 10_000 for name in names], dtype=np.int64)
+    return (hashed < share * 10_000)[inverse]
 
 
 def read_cuts(content: dict[str, Any]) -> Cuts:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from feature_repo.verify import VerifyReport
     from trainer.evaluation import SampleRow
     from trainer.prediction import Prediction
+    from trainer.reasons import Reasons
 
 console = Console(highlight=False, soft_wrap=True)
 _SHOWN = (("accuracy", 3), ("log_loss", 3), ("macro_recall", 3), ("top_3", 3), ("ece", 3))
@@ -81,38 +82,45 @@ def metrics_table(metrics: dict[str, Any], task: str, title: str, short: bool = 
         Only accuracy, log-loss and recall.
     """
     table = Table(title=title, title_justify="left")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     shown = _SHOWN[:3] if short else _SHOWN
     for name, _ in shown:
-        table.add_column(_HEADS.get(name, name), justify="right")
+        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=name == "log_loss")
     for model, tasks in metrics.items():
         values = tasks.get(task)
         if values is None:
             continue
-        cells = [
-            "-" if values.get(name) is None else f"{values[name]:.{digits}f}"
-            for name, digits in shown
-        ]
+        cells = [_cell(values, name, digits, interval=not short) for name, digits in shown]
         table.add_row(model, *cells)
     if not table.row_count:
         table.caption = "no instant after valid_end has a label yet, so there is nothing to score"
     return table
 
 
+def _cell(values: dict[str, Any], name: str, digits: int, interval: bool) -> str:
+    """A value, with its interval where it has one and log-loss is asked to show it."""
+    value = values.get(name)
+    if value is None:
+        return "-"
+    shown = f"{value:.{digits}f}"
+    low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+    if interval and name == "log_loss" and low is not None and high is not None:
+        ends = (f"{end:.{digits}f}".removeprefix("0") for end in (low, high))
+        shown += f" [{', '.join(ends)}]"
+    return shown
+
+
 def slices_table(metrics: dict[str, Any], task: str) -> Table:
     """Log-loss of each model on each slice of the test part, with its rows."""
-    models = list(metrics)
-    table = Table(title="log-loss by slice", title_justify="left")
-    table.add_column("slice")
-    table.add_column("rows", justify="right")
-    for model in models:
-        table.add_column(model, justify="right")
-    for name in metrics[models[-1]]:
-        if not name.startswith(f"{task}."):
-            continue
-        rows = metrics[models[-1]][name]["rows"]
-        cells = [f"{metrics[model][name]['log_loss']:.3f}" for model in models]
-        table.add_row(name.removeprefix(f"{task}.").replace("_", " "), f"{rows:,.0f}", *cells)
+    slices = [name for name in next(iter(metrics.values())) if name.startswith(f"{task}.")]
+    table = Table(title="log-loss by slice (rows)", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for name in slices:
+        rows = next(iter(metrics.values()))[name]["rows"]
+        words = name.removeprefix(f"{task}.").replace("_", " ")
+        table.add_column(f"{words}\n({rows:,.0f})", justify="right")
+    for model, tasks in metrics.items():
+        table.add_row(model, *(f"{tasks[name]['log_loss']:.3f}" for name in slices))
     return table
 
 
@@ -144,4 +152,32 @@ def prediction_table(prediction: Prediction) -> Table:
     table.add_column("")
     for name, value in prediction.next_action.items():
         table.add_row(name, f"{value:.3f}", "█" * round(24 * value))
+    if prediction.conversion:
+        table.add_section()
+    for name, value in prediction.conversion.items():
+        table.add_row(name.replace("_", " "), f"{value:.3f}", "█" * round(24 * value))
     return table
+
+
+def reasons_tables(reasons: Reasons, user: str, events: int) -> list[Table]:
+    """What each scale and each of the last events says of one state."""
+    title = f"user {user}: {reasons.state} next with {reasons.probability:.3f}"
+    tables = []
+    if reasons.scales:
+        table = Table(title=f"{title}, by scale", title_justify="left")
+        table.add_column("scale")
+        table.add_column("logit", justify="right")
+        for name, value in reasons.scales.items():
+            table.add_row(name.replace("_", " "), f"{value:+.3f}")
+        table.add_row("sum", f"{sum(reasons.scales.values()):+.3f}")
+        tables.append(table)
+    table = Table(title=f"{title}, by event", title_justify="left")
+    table.add_column("event")
+    table.add_column("logit", justify="right")
+    table.add_column("without it", justify="right")
+    for event in reasons.events[:events]:
+        name = event.action if event.place else f"{event.action} (last)"
+        change = f"{reasons.probability:.3f} → {event.without:.3f}"
+        table.add_row(name, f"{event.contribution:+.3f}", change)
+    table.caption = f"integrated gradients; what all events together miss: {reasons.gap:+.4f}"
+    return [*tables, table]

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.chunks import Batch, Chunks, batches, make_chunks
 from trainer.config import FitConfig
 from trainer.models.base import Report
-from trainer.models.network import NextActionNetwork
+from trainer.models.network import Network
 
 _SMALLEST_GAIN = 1e-4
+_LEAST_WEIGHT = 1e-6  # of a batch without a label of the task
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class Tensors:
     ----------
     actions, categories, numbers
         # [events], # [events], # [events, numbers]
-    context, closed, labels, weights
+    context, closed, labels
         # [examples, columns], and # [examples] each
+    conversions
+        # [examples, horizons], 0 where unknown
     first, last
         # [examples], flat positions of the user's first and the example's last event
     """
@@ -41,9 +45,41 @@ class Tensors:
     context: Tensor
     closed: Tensor
     labels: Tensor
-    weights: Tensor
+    conversions: Tensor
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How much each label of each example counts; 0 leaves it out.
+
+    Attributes
+    ----------
+    next_action
+        # [examples]
+    conversions
+        # [examples, horizons]
+    """
+
+    next_action: Tensor
+    conversions: Tensor
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Examples of which any label counts."""
+        counts = (self.next_action > 0) | (self.conversions > 0).any(dim=1)
+        return np.flatnonzero(counts.numpy())
+
+    @property
+    def conversion_rows(self) -> NDArray[np.int64]:
+        """Examples of which a conversion counts."""
+        return np.flatnonzero((self.conversions > 0).any(dim=1).numpy())
+
+    @property
+    def next_action_alone(self) -> Targets:
+        """The same without the conversions."""
+        return Targets(self.next_action, torch.zeros_like(self.conversions))
 
 
 @dataclass(frozen=True)
@@ -58,9 +94,13 @@ class Epoch:
 
 @contextlib.contextmanager
 def reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Fix what the weights depend on beside the data, and put it back afterwards."""
+    """Fix what the weights depend on beside the data, and put it back afterwards.
+
+    The threads are those of torch and of the numeric libraries under scikit-learn, whose sums
+    depend on them too.
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
+    with threadpool_limits(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
@@ -72,10 +112,10 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
 
 
 def train(
-    network: NextActionNetwork,
+    network: Network,
     tensors: Tensors,
-    fit: NDArray[np.bool_],
-    stop: NDArray[np.bool_],
+    fit: Targets,
+    stop: Targets,
     config: FitConfig,
     report: Report,
 ) -> list[Epoch]:
@@ -88,7 +128,7 @@ def train(
     tensors
         The data.
     fit, stop
-        # [examples], rows to learn from and rows that choose the epoch
+        Labels to learn from, and labels that choose the epoch.
     config
         Learning rate, epochs and the rest.
     report
@@ -99,7 +139,8 @@ def train(
     epochs
         The learning curve.
     """
-    fit_rows, stop_rows = np.flatnonzero(fit), np.flatnonzero(stop)
+    fit_rows, stop_rows = fit.rows, stop.rows
+    shares = torch.tensor([config.tasks.next_action, config.tasks.conversion])
     fit_chunks = _chunks_of(tensors, fit_rows, config)
     stop_chunks = _chunks_of(tensors, stop_rows, config) if len(stop_rows) else None
     random = np.random.default_rng(config.seed)
@@ -112,20 +153,22 @@ def train(
     for number in range(1, config.epochs + 1):
         begun = time.perf_counter()
         network.train()
-        total, weight = 0.0, 0.0
+        total, weight = torch.zeros(2), torch.zeros(2)
         for batch in batches(fit_chunks, tensors.last[fit_rows], config.batch, random):
-            loss, batch_weight = _loss(network, tensors, batch, fit_rows)
+            sums, weights = _losses(network, tensors, fit, batch, fit_rows)
+            loss = (shares * sums / weights.clamp(min=_LEAST_WEIGHT)).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             optimizer.step()
-            total += loss.item() * batch_weight
-            weight += batch_weight
+            total += sums.detach()
+            weight += weights
+        mean = float((shares * total / weight.clamp(min=_LEAST_WEIGHT)).sum())
         stop_loss = None
         if stop_chunks is not None:
-            stop_loss = _mean_loss(network, tensors, stop_chunks, stop_rows, config.batch)
+            stop_loss = _mean_loss(network, tensors, stop, stop_chunks, shares, config.batch)
             schedule.step(stop_loss)
-        epoch = Epoch(number, total / weight, stop_loss, time.perf_counter() - begun)
+        epoch = Epoch(number, mean, stop_loss, time.perf_counter() - begun)
         curve.append(epoch)
         report(_line(epoch, config.epochs))
         if stop_loss is None:
@@ -147,37 +190,80 @@ def _chunks_of(tensors: Tensors, rows: NDArray[np.int64], config: FitConfig) -> 
     return make_chunks(tensors.first[rows], tensors.last[rows], config.chunk, config.burn_in)
 
 
-def _loss(
-    network: NextActionNetwork, tensors: Tensors, batch: Batch, rows: NDArray[np.int64]
-) -> tuple[Tensor, float]:
-    """Weighted mean cross-entropy of the examples in one batch of chunks, and their weight."""
+def _losses(
+    network: Network, tensors: Tensors, targets: Targets, batch: Batch, rows: NDArray[np.int64]
+) -> tuple[Tensor, Tensor]:
+    """Weighted sums of the losses in one batch of chunks, and the weights; # [2 tasks] each."""
     positions = torch.from_numpy(batch.positions)
     hidden, _ = network.encoder(
         tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
     )
     encoded = hidden[torch.from_numpy(batch.rows), torch.from_numpy(batch.steps)]
     chosen = torch.from_numpy(rows[batch.examples])
-    logits = network.logits(encoded, tensors.context[chosen], tensors.closed[chosen])
-    losses = functional.cross_entropy(logits, tensors.labels[chosen], reduction="none")
-    weights = tensors.weights[chosen]
-    return (losses * weights).sum() / weights.sum(), float(weights.sum())
+    context = tensors.context[chosen]
+    sums, weights = [], []
+    for losses, weight in (
+        _next_action_losses(network, tensors, targets, encoded, context, chosen),
+        _conversion_losses(network, tensors, targets, encoded, context, chosen),
+    ):
+        sums.append((losses * weight).sum())
+        weights.append(weight.sum())
+    return torch.stack(sums), torch.stack(weights)
+
+
+def _next_action_losses(
+    network: Network,
+    tensors: Tensors,
+    targets: Targets,
+    encoded: Tensor,
+    context: Tensor,
+    chosen: Tensor,
+) -> tuple[Tensor, Tensor]:
+    if network.head is None:
+        return torch.zeros(1), torch.zeros(1)
+    logits = network.head(encoded, context, tensors.closed[chosen])
+    # An unknown label is the first state at no weight.
+    labels = tensors.labels[chosen].clamp(min=0)
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    return losses, targets.next_action[chosen]
+
+
+def _conversion_losses(
+    network: Network,
+    tensors: Tensors,
+    targets: Targets,
+    encoded: Tensor,
+    context: Tensor,
+    chosen: Tensor,
+) -> tuple[Tensor, Tensor]:
+    weights = targets.conversions[chosen]
+    # A head that does not learn here must not draw the dropout of those that do.
+    if network.conversion is None or not weights.any():
+        return torch.zeros(1), torch.zeros(1)
+    logits = network.conversion(encoded, context)
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, tensors.conversions[chosen], reduction="none"
+    )
+    return losses, weights
 
 
 @torch.no_grad()
 def _mean_loss(
-    network: NextActionNetwork,
+    network: Network,
     tensors: Tensors,
+    targets: Targets,
     chunks: Chunks,
-    rows: NDArray[np.int64],
+    shares: Tensor,
     size: int,
 ) -> float:
     network.eval()
-    total, weight = 0.0, 0.0
+    rows = targets.rows
+    total, weight = torch.zeros(2), torch.zeros(2)
     for batch in batches(chunks, tensors.last[rows], size):
-        loss, batch_weight = _loss(network, tensors, batch, rows)
-        total += loss.item() * batch_weight
-        weight += batch_weight
-    return total / weight
+        sums, weights = _losses(network, tensors, targets, batch, rows)
+        total += sums
+        weight += weights
+    return float((shares * total / weight.clamp(min=_LEAST_WEIGHT)).sum())
 
 
 def _line(epoch: Epoch, epochs: int) -> str:

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,9 @@ def test_the_lstm_recovers_the_planted_order_2(demo: Demo) -> None:
 def predictor(demo: Demo) -> Any:
     """What `trainer predict` asks, without the start of a process for each question."""
     from trainer.prediction import Predictor
-    from trainer.runs import load_run
+    from trainer.runs import load_served_run
 
-    return Predictor(demo.home, load_run(demo.home))
+    return Predictor(demo.home, load_served_run(demo.home))
 
 
 def test_predict_reads_the_same_online_and_offline(demo: Demo, predictor: Any) -> None:
@@ -222,9 +223,11 @@ def served(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         process.wait(timeout=20)
 
 
-def post(address: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def post(
+    address: str, body: dict[str, Any] | list[Any], route: str = "/predict"
+) -> tuple[int, dict[str, Any]]:
     request = urllib.request.Request(
-        f"{address}/predict",
+        f"{address}{route}",
         json.dumps(body).encode(),
         headers={"content-type": "application/json"},
     )
@@ -244,7 +247,9 @@ def test_serve_answers_what_predict_does(served: str, demo: Demo, predictor: Any
     assert known["cold"] is False
     # An unknown user gets the prior: the training part's own shares.
     assert unknown["cold"] is True
-    marginal = predictor.run.baselines[0]
+    from trainer.runs import load_run
+
+    marginal = load_run(demo.home).baselines[0]
     assert unknown["next_action"] == pytest.approx(
         dict(zip(STATES, marginal.probabilities, strict=True)), abs=1e-6
     )
@@ -262,3 +267,31 @@ def test_serve_refuses_what_it_does_not_know(served: str, body: dict[str, Any]) 
     status, answer = post(served, body)
     assert status == 422
     assert answer["detail"]
+
+
+def test_an_event_that_is_sent_is_seen(served: str) -> None:
+    """Taken in, counted once, and answered by the routes that read the online store."""
+    event = {
+        "user_id": "somebody new",
+        "action_type": "search",
+        "time_stamp": (datetime.now(UTC) - timedelta(minutes=1)).isoformat(),
+        "event_id": "sent-1",
+    }
+    events = [event, {**event, "event_id": "sent-2", "action_type": "purchase"}, {"oops": 1}]
+    status, answer = post(served, events, "/events")
+    assert status == 200
+    assert [verdict["verdict"] for verdict in answer["verdicts"]] == [
+        "accepted",
+        "accepted",
+        "malformed",
+    ]
+    _, answer = post(served, event, "/events")
+    assert [verdict["verdict"] for verdict in answer["verdicts"]] == ["duplicate"]
+    with urllib.request.urlopen(f"{served}/users/somebody%20new", timeout=10) as found:
+        user = json.load(found)
+    assert user["known"] is True
+    assert user["features"]["all"]["event_count_all"] == 2
+    assert [event["action_type"] for event in user["events"]] == ["search", "purchase"]
+    _, answer = post(served, {"user_id": "somebody new"})
+    assert answer["predictions"][0]["cold"] is False
+    assert answer["predictions"][0]["state"] == "purchase"

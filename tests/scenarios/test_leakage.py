@@ -163,7 +163,7 @@ def test_noise_cannot_be_predicted(builds: dict[str, Build]) -> None:
     store = open_checked_store(home, chosen)
     taxonomy = Taxonomy.from_vars(dataset_vars(home))
     data = build_examples(
-        read_labels(home / "labels", landmarks=True),
+        read_labels(home / "labels", landmarks=True, horizons=taxonomy.horizons),
         taxonomy,
         lambda users, instants: features_at(store, users, instants, chosen),
     )

@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 from trainer.cli import app
 
 COMMANDS = (
-    *("build", "apply", "sync", "verify", "fit", "evaluate", "predict"),
-    *("serve", "stream", "demo"),
+    *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
+    *("predict", "explain", "serve", "stream", "demo"),
 )
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
@@ -113,14 +113,14 @@ def test_help_loads_neither_torch_nor_feast() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_dataset_file_is_refused(command: str) -> None:
-    more = ["--user", "u"] if command == "predict" else []
+    more = ["--user", "u"] if command in ("predict", "explain") else []
     line = refusal(command, "--dataset", "data/absent.yml", *more)
     assert "data/absent.yml: there is no such dataset file" in line
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("build", "demo")])
 def test_nothing_works_before_a_build(toy: Path, command: str) -> None:
-    more = ["--user", "u"] if command == "predict" else []
+    more = ["--user", "u"] if command in ("predict", "explain") else []
     assert "no dbt build found" in refusal(command, "--dataset", str(toy), *more)
 
 
@@ -181,6 +181,8 @@ def test_a_run_folder_is_whole(ready: tuple[Path, Path, synthetic.Log]) -> None:
     assert (home / "models" / "latest").resolve() == run
     assert {path.name for path in run.iterdir()} == {
         "weights.pt",
+        "encoder.onnx",
+        "head.onnx",
         "config.yml",
         "vocabularies.json",
         "features.json",
@@ -211,6 +213,84 @@ def test_evaluate_repeats_the_fit_s_figures(ready: tuple[Path, Path, synthetic.L
         assert word in shown
 
 
+def test_the_same_seed_and_threads_give_the_same_metrics_file(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    first = (home / "models" / "latest" / "metrics.json").read_bytes()
+    for seed, same in ((0, True), (1, False)):
+        assert trainer("fit", *SMALL, f"seed={seed}", "--dataset", str(path)).exit_code == 0
+        latest = tmp_path / "home" / "models" / "latest"
+        assert ((latest / "metrics.json").read_bytes() == first) == same
+        assert json.loads((latest / "split.json").read_text())["seed"] == seed
+
+
+def test_evaluate_gives_a_metric_by_name_or_fails(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    path, home, _ = ready
+    written = json.loads((home / "models" / "latest" / "metrics.json").read_text())["lstm"]
+    given = ("evaluate", "--dataset", str(path))
+    asked = trainer(*given, "--metric", "log_loss", "--metric", "next_action.valid:accuracy")
+    assert asked.stdout.splitlines() == [
+        f"log_loss={written['next_action']['log_loss']!r}",
+        f"next_action.valid:accuracy={written['next_action.valid']['accuracy']!r}",
+    ]
+    assert "'mrr' has no value for lstm" in refusal(*given, "--metric", "mrr")
+
+
+def test_a_baseline_is_fitted_and_asked_like_the_network(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    given = ("--dataset", str(path))
+    for model, beside in (("markov_2", ["marginal", "markov_1"]), ("markov_1", ["marginal"])):
+        assert trainer("fit", f"model={model}", *given).exit_code == 0
+        run = tmp_path / "home" / "models" / "latest"
+        written = json.loads((run / "metrics.json").read_text())
+        assert list(written) == [*beside, model]
+        assert yaml.safe_load((run / "config.yml").read_text())["model"] == model
+        assert not list(run.glob("*.pt"))
+        assert json.loads(trainer("evaluate", "--json", *given).stdout) == written
+        online = probabilities(*given, "--user", "u007")
+        assert online == probabilities(*given, "--user", "u007", "--at", "end")
+        assert sum(online["next_action"].values()) == pytest.approx(1.0)
+    assert "model='markov_3': input should be 'recurrent'" in refusal(
+        "fit", "model=markov_3", *given
+    )
+
+
+def test_compare_fits_every_model_on_the_same_rows(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    path, home, _ = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    small = (*SMALL, "boosting.iterations=5")
+    result = trainer("compare", "--dataset", str(path), "--seeds", "2", *small)
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "home" / "reports" / "compare.json").read_text())
+    names = ["marginal", "recent_popularity", "repeat_last", "markov_1", "markov_2", "user_row"]
+    assert list(written) == [*names, "column", "logistic", "boosting", "lstm"]
+    for name, tasks in written.items():
+        assert name in result.stdout
+        assert tasks["next_action"]["rows"] == written["lstm"]["next_action"]["rows"]
+        assert tasks["next_action"]["log_loss_low"] <= tasks["next_action"]["log_loss_high"]
+        assert tasks["next_action"].get("seeds") == (2 if name in ("boosting", "lstm") else None)
+    # What `fit` says of one model, `compare` says too.
+    fitted = json.loads((home / "models" / "latest" / "metrics.json").read_text())
+    for name in ("marginal", "markov_1"):
+        assert fitted[name] == written[name]
+
+
 def test_predicting_at_an_instant_equals_evaluating_there(
     ready: tuple[Path, Path, synthetic.Log],
 ) -> None:
@@ -229,32 +309,35 @@ def test_predicting_at_an_instant_equals_evaluating_there(
         assert list(answer["next_action"].values()) == pytest.approx(expected[row], abs=1e-6)
 
 
+def test_explain_recomputes_what_predict_says(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    path, _, _ = ready
+    given = ("--dataset", str(path), "--user", "u007")
+    asked = trainer("explain", "--json", "--state", "b", *given)
+    assert asked.exit_code == 0, asked.output + asked.stderr
+    reasons = json.loads(asked.stdout)
+    online = probabilities(*given)
+    assert reasons["probability"] == pytest.approx(online["next_action"]["b"], abs=1e-6)
+    assert abs(reasons["gap"]) < 1e-3
+    shown = trainer("explain", "--at", "end", "--events", "3", *given).stdout
+    assert "u007" in shown
+    assert shown.count("→") == 3
+    assert "'c' is no state; states: a, b, leave" in refusal("explain", "--state", "c", *given)
+    nobody = refusal("explain", "--dataset", str(path), "--user", "nobody")
+    assert "knows no event of 'nobody'" in nobody
+
+
 def test_online_equals_offline_and_serving(ready: tuple[Path, Path, synthetic.Log]) -> None:
     from fastapi.testclient import TestClient
 
-    from trainer.prediction import Predictor
-    from trainer.runs import load_run
-    from trainer.serving import make_app
+    from trainer.serving.app import make_app
 
-    path, home, log = ready
+    path, home, _ = ready
     given = ("--dataset", str(path), "--user", "u007")
     online, offline = probabilities(*given), probabilities(*given, "--at", "end")
     assert online == offline
-    client = TestClient(make_app(Predictor(home, load_run(home))))
-    served = client.post("/predict", json={"user_ids": ["u007", "nobody", "u001"]}).json()
-    first, cold, last = served["predictions"]
-    assert first["next_action"] == pytest.approx(online["next_action"], abs=1e-6)
-    assert (first["cold"], cold["cold"], last["user_id"]) == (False, True, "u001")
-    run = load_run(home)
-    prior = dict(zip(run.recurrent.states, run.recurrent.network.prior.tolist(), strict=True))
-    assert cold["next_action"] == pytest.approx(prior, abs=1e-6)
-    assert served["now"].startswith(log.end.isoformat(sep=" "))
-    one = client.post("/predict", json={"user_id": "u007"}).json()
-    assert one["predictions"] == [first]
-    health = client.get("/health").json()
-    assert (health["status"], health["run"], health["model"]) == ("ok", run.name, "lstm")
-    for bad in ({}, {"user_id": "a", "user_ids": ["b"]}, {"user_ids": []}, {"users": ["a"]}):
-        assert client.post("/predict", json=bad).status_code == 422
+    client = TestClient(make_app(home))
+    (served,) = client.post("/predict", json={"user_id": "u007"}).json()["predictions"]
+    assert served["next_action"] == pytest.approx(online["next_action"], abs=1e-6)
 
 
 def test_an_unknown_user_gets_the_prior(ready: tuple[Path, Path, synthetic.Log]) -> None:
@@ -274,15 +357,28 @@ def test_an_unknown_run_is_named(ready: tuple[Path, Path, synthetic.Log]) -> Non
     assert "known: 2" in line
 
 
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("weights.pt", ("evaluate",)),
+        ("encoder.onnx", ("predict", "--user", "u001")),
+        ("head.onnx", ("serve",)),
+        ("vocabularies.json", ("predict", "--user", "u001")),
+    ],
+)
 def test_a_damaged_run_is_named(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    walked: tuple[Path, Path, synthetic.Log],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    command: tuple[str, ...],
 ) -> None:
     path, home, _ = walked
     shutil.copytree(home, tmp_path / "home", symlinks=True)
     monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
-    weights = tmp_path / "home" / "models" / "latest" / "weights.pt"
-    weights.write_bytes(weights.read_bytes()[:100])
-    line = refusal("predict", "--dataset", str(path), "--user", "u001")
+    damaged = tmp_path / "home" / "models" / "latest" / file
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    line = refusal(*command, "--dataset", str(path))
     assert "this run is damaged" in line
 
 

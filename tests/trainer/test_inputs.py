@@ -122,3 +122,31 @@ def test_the_vocabulary_keeps_the_most_frequent() -> None:
     encoder = EventEncoder.fit(log, np.ones(8, dtype=bool), ("a", "b"), 2)
     assert encoder.categories == ("y", "z")
     assert EventEncoder.fit(log, np.ones(8, dtype=bool), ("a", "b"), 0).categories == ()
+
+
+def test_pieces_of_a_table_encode_as_the_whole() -> None:
+    instants = np.repeat(np.datetime64("2024-01-05", "us"), 40)
+    whole = pa.table(
+        {
+            "n": pa.array([None if n % 7 == 0 else n for n in range(40)], pa.int64()),
+            "open": pa.array([None if n % 5 == 0 else n % 2 == 0 for n in range(40)], pa.bool_()),
+            "mean": pa.array([float("nan") if n == 3 else n / 3 for n in range(40)], pa.float64()),
+            "word": pa.array(["a" if n % 2 else None for n in range(40)], pa.string()),
+            "since": pa.array([n * 86_400_000_000 for n in range(40)], pa.timestamp("us")),
+            "row_probabilities": pa.array([[n / 40, 1 - n / 40] for n in range(40)]),
+        }
+    )
+    types = ("BIGINT", "BOOLEAN", "DOUBLE", "VARCHAR", "TIMESTAMP", "DOUBLE[]")
+    encoder = FeatureEncoder.fit(whole, dict(zip(whole.column_names, types, strict=True)), instants)
+    expected = encoder.transform(whole, instants)
+    pieces = pa.concat_tables([whole.slice(0, 11), whole.slice(11, 1), whole.slice(12)])
+    assert pieces["n"].num_chunks == 3
+    assert np.array_equal(encoder.transform(pieces, instants), expected)
+    for row in range(40):
+        one = encoder.transform(whole.slice(row, 1), instants[:1])
+        assert np.array_equal(one[0], expected[row]), row
+    assert encoder.transform(whole.slice(0, 0), instants[:0]).shape == (0, expected.shape[1])
+    null, nan = expected[0], expected[3]
+    place = encoder.columns.index("n:null")
+    assert (null[place], nan[place]) == (1, 0)
+    assert "mean:null" not in encoder.columns  # NaN is no null

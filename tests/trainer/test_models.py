@@ -43,7 +43,7 @@ def fitted(
 ) -> tuple[Recurrent, Dataset]:
     log, dataset = planted
     config = load_config(
-        None, ["encoder.hidden=16", "encoder.layers=1", "epochs=8", "learning_rate=0.01"]
+        None, ["encoder.hidden=16", "encoder.layers=1", "epochs=16", "learning_rate=0.01"]
     )
     model = Recurrent(config, synthetic.INPUTS)
     model.fit(training_of(log, dataset, config))
@@ -119,7 +119,7 @@ def test_no_batch_size_changes_a_prediction(
 def test_a_hundred_columns_of_padding_change_nothing(fitted: tuple[Recurrent, Dataset]) -> None:
     model, dataset = fitted
     test = dataset.test.take(np.arange(100))
-    tensors = model._tensors(test)
+    tensors = model.tensors(test)
     places, lengths = make_windows(tensors.first, tensors.last, model.config.encoder.window)
     padded = np.concatenate([places, np.repeat(places[:, -1:], 100, axis=1)], axis=1)
     positions = torch.from_numpy(padded)
@@ -128,7 +128,7 @@ def test_a_hundred_columns_of_padding_change_nothing(fitted: tuple[Recurrent, Da
             tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
         )
         encoded = hidden[torch.arange(100), torch.from_numpy(lengths - 1)]
-        logits = model.network.logits(encoded, tensors.context, tensors.closed)
+        logits = model.network.head(encoded, tensors.context, tensors.closed)
     probabilities = torch.softmax(logits.double(), dim=-1).numpy()
     assert probabilities == pytest.approx(model.predict_proba(test), abs=1e-6)
 
@@ -154,7 +154,7 @@ def test_a_run_round_trips_without_pickle(
     model.save(tmp_path)
     weights = torch.load(tmp_path / "weights.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
-    assert {path.suffix for path in tmp_path.iterdir()} == {".pt", ".json", ".yml"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pt", ".json", ".yml", ".onnx"}
     loaded = Recurrent.load(tmp_path)
     assert np.array_equal(loaded.predict_proba(dataset.test), model.predict_proba(dataset.test))
     assert loaded.config == model.config

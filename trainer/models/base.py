@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,20 @@ class Training:
     examples
         The training part, whole.
     fit, stop
-        # [rows] of ``examples``: rows to learn from, and rows that only say when to stop
+        # [rows] of ``examples``: rows with a next action to learn from, and rows whose next action
+        only says when to stop
+    conversion_fit, conversion_stop
+        # [rows, horizons]: the same of the conversions
+    horizons
+        Those within which a conversion is labelled, as ``7d``.
     known_events
         # [events] of ``examples.sequences``: those that vocabularies and moments may see
     transition_counts
         # [states, states], the population's transitions in force at ``train_end``
     states
         Names of the states, in the order of every probability vector.
+    session_gap
+        A longer pause than this ends a session.
     report
         Takes a line of progress.
     """
@@ -46,27 +53,48 @@ class Training:
     known_events: NDArray[np.bool_]
     transition_counts: NDArray[np.int64]
     states: tuple[str, ...]
+    session_gap: np.timedelta64
+    conversion_fit: NDArray[np.bool_]
+    conversion_stop: NDArray[np.bool_]
+    horizons: tuple[str, ...] = ()
     report: Report = silent
+
+    @property
+    def held_out(self) -> Examples:
+        """Rows that may choose between fits: those of early stopping, else the whole part."""
+        return self.examples.take(self.stop if self.stop.any() else self.fit)
 
     @property
     def label_counts(self) -> NDArray[np.int64]:
         """Rows of each next state at event instants: landmarks are as many as one makes them."""
-        labels = self.examples.labels[~self.examples.landmarks]
+        examples = self.examples
+        labels = examples.labels[~examples.landmarks & (examples.labels >= 0)]
         return np.bincount(labels, minlength=len(self.states))
 
+    @property
+    def converted(self) -> NDArray[np.float64]:
+        """Smoothed share of rows with a conversion; # [horizons]."""
+        labels = self.examples.conversions
+        known = ~np.isnan(labels)
+        return (np.nansum(labels, axis=0, dtype=np.float64) + 0.5) / (known.sum(axis=0) + 1.0)
 
-class Model(Protocol):
-    """A model of the next action."""
+
+class Predicting(Protocol):
+    """What answers with the next action."""
 
     @property
     def name(self) -> str:
         """What tables and ``metrics.json`` call it."""
 
-    def fit(self, training: Training) -> None:
-        """Learn from the training part."""
-
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
         """Probability of each next state; # [rows, states], rows sum to 1."""
+
+
+class Model(Predicting, Protocol):
+    """A model of the next action."""
+
+    def fit(self, training: Training) -> None:
+        """Learn from the training part."""
 
     def save(self, folder: Path) -> None:
         """Write the fitted state into ``folder``, as text or plain tensors."""
@@ -74,6 +102,40 @@ class Model(Protocol):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The model that :meth:`save` wrote into ``folder``."""
+
+
+@runtime_checkable
+class ConversionModel(Protocol):
+    """A model that also says whether a conversion follows within each horizon."""
+
+    horizons: tuple[str, ...]
+
+    def predict_conversion(self, examples: Examples) -> NDArray[np.float64]:
+        """Probability of a conversion within each horizon; # [rows, horizons]."""
+
+
+class TextModel:
+    """A model whose whole fitted state is one file of text, ``<name>.json``."""
+
+    name: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fitted state as plain values."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The model that :meth:`to_json` described."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write ``<name>.json``."""
+        write_json(folder / f"{self.name}.json", self.to_json())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what :meth:`save` wrote into ``folder``."""
+        return cls.from_json(read_json(folder / f"{cls.name}.json"))
 
 
 def smoothed(counts: NDArray, prior: float = 1.0) -> NDArray[np.float64]:

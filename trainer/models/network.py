@@ -1,11 +1,14 @@
-"""The network: events through a recurrent encoder, features beside it, fused before the logits."""
+"""The network: events through a recurrent encoder, and a head for each task."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from trainer.config import EncoderConfig, HeadConfig
+from trainer.config import EncoderConfig, FitConfig
+from trainer.models.heads import ConversionHead, NextActionHead
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -63,83 +66,75 @@ class SequenceEncoder(nn.Module):
         state
             To go on from.
         """
+        return self.cell(self.embed(actions, categories, numbers), state)
+
+    def embed(self, actions: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
+        """Events as the cell reads them; # [batch, time, width]."""
         parts = [self.action(actions), numbers]
         if self.category is not None:
             if self.training and self.unknown:
                 categories = categories * (torch.rand(categories.shape) >= self.unknown)
             parts.append(self.category(categories))
-        return self.cell(torch.cat(parts, dim=-1), state)
+        return torch.cat(parts, dim=-1)
 
 
-class NextActionNetwork(nn.Module):
-    """Encoder, features and the head of the next action.
+class Network(nn.Module):
+    """One encoder, and a head for each task.
 
     Parameters
     ----------
-    encoder, head
-        Configuration.
+    config
+        Configuration; a task of weight 0 has no head.
     actions, categories, numbers
         See :class:`SequenceEncoder`.
-    context
-        Columns of the feature matrix.
+    groups
+        # [columns], the group of each column of the context
     states
         States to predict, ``leave`` last.
+    horizons
+        Horizons within which a conversion is predicted.
     """
 
     prior: Tensor
+    converted: Tensor
 
     def __init__(
         self,
-        encoder: EncoderConfig,
-        head: HeadConfig,
+        config: FitConfig,
         actions: int,
         categories: int,
         numbers: int,
-        context: int,
+        groups: Sequence[str],
         states: int,
+        horizons: int,
     ) -> None:
         super().__init__()
-        self.encoder = SequenceEncoder(encoder, actions, categories, numbers)
-        self.context = nn.Sequential(
-            nn.Dropout(head.dropout), nn.Linear(context, head.context), nn.ReLU()
+        hidden, parts = config.encoder.hidden, (config.head, config.fusion)
+        self.encoder = SequenceEncoder(config.encoder, actions, categories, numbers)
+        self.head = (
+            NextActionHead(*parts, hidden, groups, states) if config.tasks.next_action else None
         )
-        fused = encoder.hidden + head.context
-        layers: list[nn.Module] = [nn.Dropout(head.dropout)]
-        if head.hidden:
-            layers += [nn.Linear(fused, head.hidden), nn.ReLU(), nn.Dropout(head.dropout)]
-            fused = head.hidden
-        layers.append(nn.Linear(fused, states))
-        self.head = nn.Sequential(*layers)
+        self.conversion = (
+            ConversionHead(*parts, hidden, groups, horizons)
+            if config.tasks.conversion and horizons
+            else None
+        )
         self.register_buffer("prior", torch.full((states,), 1.0 / states))
+        self.register_buffer("converted", torch.full((horizons,), 0.5))
 
-    def start_from(self, prior: Tensor) -> None:
-        """Keep the prior, and let the untrained network predict it; # [states]."""
-        last = self.head[-1]
-        assert isinstance(last, nn.Linear)
-        with torch.no_grad():
-            self.prior.copy_(prior)
-            last.bias.copy_(prior.log())
-            last.weight.mul_(0.1)
-
-    def logits(self, encoded: Tensor, context: Tensor, closed: Tensor) -> Tensor:
-        """Logits of the next state.
+    def start_from(self, prior: Tensor, converted: Tensor) -> None:
+        """Keep what is known of nobody, and let the untrained heads predict what counting says.
 
         Parameters
         ----------
-        encoded
-            # [rows, hidden]
-        context
-            # [rows, columns]
-        closed
-            # [rows], true where the session is closed: who has left cannot leave
-
-        Returns
-        -------
-        logits
-            # [rows, states]
+        prior
+            # [states]
+        converted
+            # [horizons]
         """
-        fused = torch.cat([encoded, self.context(context)], dim=-1)
-        logits = self.head(fused)
-        impossible = torch.zeros_like(logits, dtype=torch.bool)
-        impossible[:, -1] = closed
-        return logits.masked_fill(impossible, float("-inf"))
+        self.prior.copy_(prior)
+        self.converted.copy_(converted)
+        if self.head is not None:
+            self.head.start_from(prior)
+        if self.conversion is not None:
+            self.conversion.start_from(converted)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from trainer.calibration import platt
 from trainer.chunks import make_windows
-from trainer.config import FitConfig, load_config
+from trainer.config import FitConfig, load_config, save_config
+from trainer.context import ContextEncoder
 from trainer.event_inputs import EventEncoder
 from trainer.examples import Examples
 from trainer.features import Feature
-from trainer.inputs import FeatureEncoder
+from trainer.head_training import train_conversion
 from trainer.models.base import Training, read_json, smoothed, write_json
-from trainer.models.network import NextActionNetwork
-from trainer.training import Epoch, Tensors, reproducible, train
+from trainer.models.network import Network
+from trainer.models.onnx_export import export_onnx
+from trainer.training import Epoch, Targets, Tensors, reproducible, train
 
 _ROWS = 1024  # rows of one forward pass of a prediction; results do not depend on it
 
@@ -43,6 +48,7 @@ class Recurrent:
         self.config = config
         self.features = features
         self.states: tuple[str, ...] = ()
+        self.horizons: tuple[str, ...] = ()
         self.curve: list[Epoch] = []
 
     @property
@@ -54,71 +60,154 @@ class Recurrent:
         """Fit vocabularies and moments on the training part, then the weights."""
         config, examples = self.config, training.examples
         self.states = training.states
+        self.horizons = training.horizons if config.tasks.conversion else ()
         self.event_encoder = EventEncoder.fit(
             examples.sequences,
             training.known_events,
             actions=training.states[:-1],
             categories=config.encoder.categories,
         )
-        self.feature_encoder = FeatureEncoder.fit(
-            examples.features,
-            {feature.name: feature.type for feature in self.features},
-            examples.instants,
-            config.features.vocabulary,
-            config.features.clip,
+        entering = config.features
+        self.context = ContextEncoder.fit(
+            training, self.features, entering.vocabulary, entering.clip, entering.user_row
         )
-        tensors = self._tensors(examples)
+        tensors = self.tensors(examples)
+        self.means = tensors.context.mean(dim=0).numpy()
         with reproducible(config.seed, config.threads):
             self.network = self._fresh_network()
-            self.network.start_from(torch.from_numpy(smoothed(training.label_counts)).float())
-            self.curve = train(
-                self.network, tensors, training.fit, training.stop, config, training.report
+            converted = training.converted[: len(self.horizons)]
+            self.network.start_from(
+                torch.from_numpy(smoothed(training.label_counts)).float(),
+                torch.from_numpy(converted).float(),
             )
+            # One more head must not move what dropout draws for the others.
+            torch.manual_seed(config.seed)
+            fit = self._targets(examples, training.fit, training.conversion_fit)
+            stop = self._targets(examples, training.stop, training.conversion_stop)
+            after = self._conversion_is_trained_after
+            parts = (fit.next_action_alone, stop.next_action_alone) if after else (fit, stop)
+            self.curve = train(self.network, tensors, *parts, config, training.report)
+            if after:
+                train_conversion(self.network, tensors, fit, stop, config)
+            if self.network.conversion is not None:
+                self._calibrate(training)
 
-    @torch.no_grad()
+    @property
+    def _conversion_is_trained_after(self) -> bool:
+        """Whether the encoder is the next action's alone."""
+        network = self.network
+        both = network.head is not None and network.conversion is not None
+        return both and not self.config.tasks.together
+
+    @property
+    def predicts_next_action(self) -> bool:
+        """Whether there is a head of the next action; without it, everyone gets the prior."""
+        return self.config.tasks.next_action > 0
+
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
         """Probability of each next state; a row without history gets the prior."""
-        answer = np.tile(self.network.prior.double().numpy(), (len(examples), 1))
+        head = self.network.head
+        prior = self.network.prior
+        if head is None:
+            return np.tile(prior.double().numpy(), (len(examples), 1))
+
+        def chances(encoded: Tensor, context: Tensor, closed: Tensor) -> Tensor:
+            return torch.softmax(head(encoded, context, closed).double(), dim=-1)
+
+        return self._predict(examples, prior, chances)
+
+    def predict_conversion(self, examples: Examples) -> NDArray[np.float64]:
+        """Calibrated probability of a conversion within each horizon; # [rows, horizons]."""
+        head = self.network.conversion
+        shares = self.network.converted
+        if head is None:
+            return np.tile(shares.double().numpy(), (len(examples), 1))
+
+        def chances(encoded: Tensor, context: Tensor, _closed: Tensor) -> Tensor:
+            return torch.sigmoid(head.calibrated(encoded, context).double())
+
+        return self._predict(examples, shares, chances)
+
+    @torch.no_grad()
+    def _predict(
+        self, examples: Examples, prior: Tensor, chances: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> NDArray[np.float64]:
+        """Encode the last events of each row and ask a head; # [rows, outputs]."""
+        answer = np.tile(prior.double().numpy(), (len(examples), 1))
         known = np.flatnonzero(examples.lengths > 0)
         if len(known) == 0:
             return answer
-        examples = examples.take(known)
-        tensors = self._tensors(examples)
+        tensors = self.tensors(examples.take(known))
         self.network.eval()
         for begin in range(0, len(known), _ROWS):
             rows = slice(begin, begin + _ROWS)
-            window = self.config.encoder.window
-            places, lengths = make_windows(tensors.first[rows], tensors.last[rows], window)
-            positions = torch.from_numpy(places[:, : lengths.max()])
-            hidden, _ = self.network.encoder(
-                tensors.actions[positions],
-                tensors.categories[positions],
-                tensors.numbers[positions],
-            )
-            encoded = hidden[torch.arange(len(lengths)), torch.from_numpy(lengths - 1)]
-            logits = self.network.logits(encoded, tensors.context[rows], tensors.closed[rows])
-            answer[known[rows]] = torch.softmax(logits.double(), dim=-1).numpy()
+            encoded = self._encode(tensors, rows)
+            found = chances(encoded, tensors.context[rows], tensors.closed[rows])
+            answer[known[rows]] = found.numpy()
         return answer
 
-    def save(self, folder: Path) -> None:
-        """Write weights as plain tensors, and everything else as text."""
-        import yaml
+    def _encode(self, tensors: Tensors, rows: slice) -> Tensor:
+        """The state after the last events of some rows; # [rows, hidden]."""
+        window = self.config.encoder.window
+        places, lengths = make_windows(tensors.first[rows], tensors.last[rows], window)
+        positions = torch.from_numpy(places[:, : lengths.max()])
+        hidden, _ = self.network.encoder(
+            tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
+        )
+        return hidden[torch.arange(len(lengths)), torch.from_numpy(lengths - 1)]
 
+    def _calibrate(self, training: Training) -> None:
+        """Fit each horizon's slope and intercept on the rows of early stopping."""
+        chosen = np.flatnonzero(training.conversion_stop.any(axis=1))
+        if len(chosen) == 0 or self.network.conversion is None:
+            return
+        held_out = training.examples.take(chosen)
+        chances = self.predict_conversion(held_out)
+        logits = np.log(chances) - np.log1p(-chances)
+        for place in range(len(self.horizons)):
+            rows = training.conversion_stop[chosen, place]
+            slope, intercept = platt(logits[rows, place], held_out.conversions[rows, place])
+            self.network.conversion.calibration[place] = torch.tensor([slope, intercept])
+
+    def _targets(
+        self, examples: Examples, rows: NDArray[np.bool_], conversions: NDArray[np.bool_]
+    ) -> Targets:
+        weights = torch.where(
+            torch.from_numpy(examples.landmarks), self.config.landmark_weight, 1.0
+        )
+        tasks = self.config.tasks
+        return Targets(
+            next_action=weights * torch.from_numpy(rows & (tasks.next_action > 0)),
+            conversions=weights[:, None] * torch.from_numpy(conversions & (tasks.conversion > 0)),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write weights as plain tensors, the graphs that serving runs, and the rest as text."""
         torch.save(self.network.state_dict(), folder / self.WEIGHTS)
-        config = yaml.safe_dump(self.config.model_dump(), sort_keys=False)
-        (folder / self.CONFIG).write_text(config, encoding="utf-8")
+        save_config(self.config, folder / self.CONFIG)
         write_json(
             folder / self.VOCABULARIES,
-            {"states": list(self.states), "events": self.event_encoder.to_json()},
+            {
+                "states": list(self.states),
+                "horizons": list(self.horizons),
+                "prior": self.network.prior.tolist(),
+                "converted": self.network.converted.tolist(),
+                "events": self.event_encoder.to_json(),
+            },
         )
+        head = self.network.head
         write_json(
             folder / self.FEATURES,
             {
                 "features": [vars(feature) for feature in self.features],
-                "columns": self.feature_encoder.columns,
-                "encoder": self.feature_encoder.to_json(),
+                "columns": self.context.columns,
+                "means": self.means.tolist(),
+                "sources": list(head.sources) if head is not None else [],
+                "context": self.context.to_json(),
             },
         )
+        columns = len(self.context.columns)
+        export_onnx(self.network, EventEncoder.NUMBERS, columns, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -130,28 +219,31 @@ class Recurrent:
             tuple(Feature(**feature) for feature in features["features"]),
         )
         model.states = tuple(vocabularies["states"])
+        model.horizons = tuple(vocabularies["horizons"])
         model.event_encoder = EventEncoder.from_json(vocabularies["events"])
-        model.feature_encoder = FeatureEncoder.from_json(features["encoder"])
+        model.context = ContextEncoder.from_json(features["context"])
+        model.means = np.array(features["means"], dtype=np.float32)
         model.network = model._fresh_network()
         weights = torch.load(folder / cls.WEIGHTS, weights_only=True)
         model.network.load_state_dict(weights)
         model.network.eval()
         return model
 
-    def _fresh_network(self) -> NextActionNetwork:
-        return NextActionNetwork(
-            self.config.encoder,
-            self.config.head,
+    def _fresh_network(self) -> Network:
+        return Network(
+            self.config,
             actions=len(self.event_encoder.actions),
             categories=len(self.event_encoder.categories),
             numbers=EventEncoder.NUMBERS,
-            context=len(self.feature_encoder.columns),
+            groups=self.context.groups,
             states=len(self.states),
+            horizons=len(self.horizons),
         )
 
-    def _tensors(self, examples: Examples) -> Tensors:
+    def tensors(self, examples: Examples) -> Tensors:
+        """The examples as the network reads them."""
         events = self.event_encoder.transform(examples.sequences)
-        context = self.feature_encoder.transform(examples.features, examples.instants)
+        context = self.context.transform(examples)
         return Tensors(
             actions=torch.from_numpy(events.actions),
             categories=torch.from_numpy(events.categories),
@@ -159,9 +251,7 @@ class Recurrent:
             context=torch.from_numpy(context),
             closed=torch.from_numpy(examples.states == len(self.states) - 1),
             labels=torch.from_numpy(examples.labels),
-            weights=torch.where(
-                torch.from_numpy(examples.landmarks), self.config.landmark_weight, 1.0
-            ),
+            conversions=torch.from_numpy(np.nan_to_num(examples.conversions)),
             first=examples.first,
             last=examples.ends - 1,
         )

@@ -1,0 +1,119 @@
+"""The exported network in ONNX Runtime: events to hidden states, and those to logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+ENCODER, HEAD, CONVERSION = "encoder.onnx", "head.onnx", "conversion.onnx"
+ENCODER_INPUTS = ("actions", "categories", "numbers")
+STATES = ("hidden", "cell")  # the first alone, where the cell has one state
+HEAD_INPUTS = ("encoded", "context", "closed")
+CONVERSION_INPUTS = HEAD_INPUTS[:2]
+LOGITS, PARTS = "logits", "parts"
+
+State = tuple[NDArray[np.float32], ...]
+
+
+class OnnxNetwork:
+    """Encoder and heads of a fitted network; safe to share between threads.
+
+    Parameters
+    ----------
+    folder
+        Where :func:`trainer.models.onnx_export.export_onnx` wrote the graphs.
+    head, conversion
+        Whether the network has this head.
+    """
+
+    def __init__(self, folder: Path, head: bool = True, conversion: bool = False) -> None:
+        self._encoder = _session(folder / ENCODER)
+        self._head = _session(folder / HEAD) if head else None
+        self._conversion = _session(folder / CONVERSION) if conversion else None
+        inputs = {value.name: value.shape for value in self._encoder.get_inputs()}
+        self._inputs = set(inputs)
+        # A state is [layers, batch, hidden], and its batch is the dynamic axis.
+        self._states = {name: inputs[name] for name in STATES if name in inputs}
+
+    def start(self, batch: int) -> State:
+        """The state before the first event; each part is # [layers, batch, hidden]."""
+        return tuple(
+            np.zeros((layers, batch, hidden), dtype=np.float32)
+            for layers, _, hidden in self._states.values()
+        )
+
+    def encode(
+        self,
+        actions: NDArray[np.int64],
+        categories: NDArray[np.int64],
+        numbers: NDArray[np.float32],
+        state: State | None = None,
+    ) -> tuple[NDArray[np.float32], State]:
+        """Encode events.
+
+        Parameters
+        ----------
+        actions, categories
+            # [batch, time]
+        numbers
+            # [batch, time, numbers]
+        state
+            What the previous call returned, to go on from there; ``None`` starts anew.
+
+        Returns
+        -------
+        encoded
+            # [batch, time, hidden]
+        state
+            After the last event, padding included.
+        """
+        given = dict(zip(ENCODER_INPUTS, (actions, categories, numbers), strict=True))
+        given |= zip(self._states, state or self.start(len(actions)), strict=True)
+        # A network that ignores categories has no such input.
+        feed = {name: value for name, value in given.items() if name in self._inputs}
+        encoded, *after = self._encoder.run(None, feed)
+        return encoded, tuple(after)
+
+    def logits(
+        self,
+        encoded: NDArray[np.float32],
+        context: NDArray[np.float32],
+        closed: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Logits of the next state; # [rows, states], see :class:`NextActionHead`."""
+        return self._ask_head(LOGITS, encoded, context, closed)
+
+    def parts(
+        self,
+        encoded: NDArray[np.float32],
+        context: NDArray[np.float32],
+        closed: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """What each source adds to the logits; # [rows, sources, states]; additive fusion only."""
+        return self._ask_head(PARTS, encoded, context, closed)
+
+    def conversion_logits(
+        self, encoded: NDArray[np.float32], context: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Calibrated logits of a conversion; # [rows, horizons]."""
+        assert self._conversion is not None
+        given = dict(zip(CONVERSION_INPUTS, (encoded, context), strict=True))
+        return self._conversion.run([LOGITS], given)[0]
+
+    def _ask_head(self, output: str, *given: NDArray) -> NDArray[np.float32]:
+        assert self._head is not None
+        return self._head.run([output], dict(zip(HEAD_INPUTS, given, strict=True)))[0]
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread a request: the graph is small, and requests run beside each other anyway.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )

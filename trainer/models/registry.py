@@ -1,0 +1,81 @@
+"""The models by name: how one is made from a configuration, and how one is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.config import FitConfig, ModelName
+from trainer.features import Feature
+from trainer.models.base import Model
+from trainer.models.marginal import Marginal
+from trainer.models.markov import Markov
+from trainer.models.markov_2 import Markov2
+from trainer.models.recent_popularity import RecentPopularity
+from trainer.models.repeat_last import RepeatLast
+from trainer.models.user_row import UserRow
+
+BASELINES: tuple[ModelName, ...] = ("marginal", "markov_1")  # beside every model, in every table
+COMPARED: tuple[ModelName, ...] = (
+    "marginal",
+    "recent_popularity",
+    "repeat_last",
+    "markov_1",
+    "markov_2",
+    "user_row",
+    "column",
+    "logistic",
+    "boosting",
+    "recurrent",
+)
+SEEDED: tuple[ModelName, ...] = ("boosting", "recurrent")
+READS_FEATURES: tuple[ModelName, ...] = ("column", "logistic", "boosting", "recurrent")
+
+
+def make_model(name: ModelName, config: FitConfig, features: Sequence[Feature]) -> Model:
+    """A model that is to be fitted.
+
+    Parameters
+    ----------
+    name
+        Which.
+    config
+        The fit's configuration.
+    features
+        The features that it may read, in order.
+    """
+    kind = model_kind(name)
+    if name == "column":
+        return kind(config.column, features)
+    return kind(config, tuple(features)) if name in READS_FEATURES else kind()
+
+
+def load_model(name: ModelName, folder: Path) -> Model:
+    """The model that was saved in a run's folder."""
+    return model_kind(name).load(folder)
+
+
+def model_kind(name: ModelName) -> type[Any]:
+    """The model's class; torch and scikit-learn are imported with the classes that need them."""
+    simple: dict[str, type[Any]] = {
+        kind.name: kind
+        for kind in (Marginal, RecentPopularity, RepeatLast, Markov, Markov2, UserRow)
+    }
+    if name in simple:
+        return simple[name]
+    if name == "column":
+        from trainer.models.column import Column
+
+        return Column
+    if name == "logistic":
+        from trainer.models.logistic import Logistic
+
+        return Logistic
+    if name == "boosting":
+        from trainer.models.boosting import Boosting
+
+        return Boosting
+    from trainer.models.recurrent import Recurrent
+
+    return Recurrent

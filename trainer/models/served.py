@@ -1,0 +1,177 @@
+"""Served: a fitted sequence model as a server runs it, in ONNX Runtime and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.chunks import make_windows
+from trainer.config import FitConfig, load_config
+from trainer.context import ContextEncoder
+from trainer.event_inputs import EventEncoder
+from trainer.examples import Examples
+from trainer.features import Feature
+from trainer.models.base import read_json
+from trainer.models.onnx_network import OnnxNetwork
+
+_ROWS = 256  # rows of one pass: 1,000 users of 50 events would take 100 MB at once
+
+
+class Served:
+    """What :class:`trainer.models.recurrent.Recurrent` saved, with the same answers.
+
+    Parameters
+    ----------
+    config
+        The fit's configuration.
+    features
+        The features that enter, in order: the model's signature.
+    states, horizons
+        Names of the states, in the order of every probability vector, and of the horizons.
+    prior, converted
+        # [states] and # [horizons], the answers for a user without history
+    means
+        # [columns], mean of each column of the context over the training part
+    sources
+        Names of the parts of a logit; none without additive fusion.
+    event_encoder, context, network
+        How events and features become numbers, and what reads them.
+    """
+
+    def __init__(
+        self,
+        config: FitConfig,
+        features: tuple[Feature, ...],
+        states: tuple[str, ...],
+        horizons: tuple[str, ...],
+        prior: NDArray[np.float64],
+        converted: NDArray[np.float64],
+        means: NDArray[np.float32],
+        sources: tuple[str, ...],
+        event_encoder: EventEncoder,
+        context: ContextEncoder,
+        network: OnnxNetwork,
+    ) -> None:
+        self.config = config
+        self.features = features
+        self.states = states
+        self.horizons = horizons
+        self.prior = prior
+        self.converted = converted
+        self.means = means
+        self.sources = sources
+        self.event_encoder = event_encoder
+        self.context = context
+        self.network = network
+
+    @property
+    def name(self) -> str:
+        """The cell, which is what the model is known by in tables."""
+        return self.config.encoder.cell
+
+    @property
+    def predicts_next_action(self) -> bool:
+        """Whether there is a head of the next action; without it, everyone gets the prior."""
+        return self.config.tasks.next_action > 0
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a run's folder: text and ONNX graphs, no weights of torch."""
+        config = load_config(folder / "config.yml")
+        features = read_json(folder / "features.json")
+        vocabularies = read_json(folder / "vocabularies.json")
+        horizons = tuple(vocabularies["horizons"])
+        return cls(
+            config=config,
+            features=tuple(Feature(**feature) for feature in features["features"]),
+            states=tuple(vocabularies["states"]),
+            horizons=horizons,
+            prior=np.array(vocabularies["prior"], dtype=np.float64),
+            converted=np.array(vocabularies["converted"], dtype=np.float64),
+            means=np.array(features["means"], dtype=np.float32),
+            sources=tuple(features["sources"]),
+            event_encoder=EventEncoder.from_json(vocabularies["events"]),
+            context=ContextEncoder.from_json(features["context"]),
+            network=OnnxNetwork(folder, config.tasks.next_action > 0, bool(horizons)),
+        )
+
+    def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
+        """Probability of each next state; a row without history gets the prior."""
+        return self.predict_encoded(examples, self.context.transform(examples))
+
+    def predict_encoded(
+        self, examples: Examples, context: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """The same for a context that the caller made, or changed; # [rows, states].
+
+        Parameters
+        ----------
+        examples
+            # [rows]
+        context
+            # [rows, columns], see :class:`trainer.context.ContextEncoder`
+        """
+        answer = np.tile(self.prior, (len(examples), 1))
+        if self.predicts_next_action:
+            closed = self._closed(examples)
+            for rows, encoded in self._encoded(examples):
+                logits = self.network.logits(encoded, context[rows], closed[rows])
+                answer[rows] = _softmax(logits.astype(np.float64))
+        return answer
+
+    def predict_conversion(self, examples: Examples) -> NDArray[np.float64]:
+        """Calibrated probability of a conversion within each horizon; # [rows, horizons]."""
+        answer = np.tile(self.converted, (len(examples), 1))
+        if self.horizons:
+            context = self.context.transform(examples)
+            for rows, encoded in self._encoded(examples):
+                logits = self.network.conversion_logits(encoded, context[rows])
+                answer[rows] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+        return answer
+
+    def logit_parts(self, examples: Examples) -> NDArray[np.float64]:
+        """What each of :attr:`sources` adds to the logits; # [rows, sources, states].
+
+        0 for a row without history.
+        """
+        answer = np.zeros((len(examples), len(self.sources), len(self.states)))
+        if self.sources:
+            context, closed = self.context.transform(examples), self._closed(examples)
+            for rows, encoded in self._encoded(examples):
+                answer[rows] = self.network.parts(encoded, context[rows], closed[rows])
+        return answer
+
+    def _closed(self, examples: Examples) -> NDArray[np.bool_]:
+        return examples.states == len(self.states) - 1
+
+    def _encoded(
+        self, examples: Examples
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Rows with history, some at a time, and the state after their last events."""
+        known = np.flatnonzero(examples.lengths > 0)
+        if len(known) == 0:
+            return
+        events = self.event_encoder.transform(examples.sequences)
+        first, last = examples.first[known], examples.ends[known] - 1
+        for rows in _slices(len(known), _ROWS):
+            places, lengths = make_windows(first[rows], last[rows], self.config.encoder.window)
+            places = places[:, : lengths.max()]
+            hidden, _ = self.network.encode(
+                events.actions[places], events.categories[places], events.numbers[places]
+            )
+            yield known[rows], hidden[np.arange(len(lengths)), lengths - 1]
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    for begin in range(0, total, size):
+        yield slice(begin, begin + size)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Along the last axis; a logit of minus infinity has probability 0."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

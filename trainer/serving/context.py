@@ -1,0 +1,57 @@
+"""What all routes share, found by them in the application's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from feature_repo.errors import BadInput
+from feature_repo.sync import online_now
+from trainer.prediction import Prediction, Predictor
+from trainer.serving.batches import Batches
+from trainer.serving.current_model import CurrentModel
+from trainer.serving.metrics import Metrics
+from trainer.serving.workers import Workers
+
+
+@dataclass(frozen=True)
+class ServingContext:
+    """The parts of a running service.
+
+    Attributes
+    ----------
+    model
+        What answers.
+    metrics
+        What Prometheus reads.
+    batches
+        Small requests for predictions from the online store.
+    online, offline
+        Threads for reads of each store: an answer from the offline one takes a hundred times as
+        long, and must not keep those from the online one waiting.
+    """
+
+    model: CurrentModel
+    metrics: Metrics
+    batches: Batches[Predictor, Prediction]
+    online: Workers
+    offline: Workers
+
+
+def store_now(home: Path) -> datetime | None:
+    """The instant for which the online store is loaded; ``None`` where it is not."""
+    try:
+        return online_now(home)
+    except (BadInput, OSError, ValueError, KeyError):
+        return None
+
+
+def _context(request: Request) -> ServingContext:
+    return request.app.state.serving
+
+
+Serving = Annotated[ServingContext, Depends(_context)]
