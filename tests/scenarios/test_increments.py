@@ -59,7 +59,11 @@ def growth(rows: RawLog, rng: random.Random) -> list[RawLog]:
     ]
 
 
-@pytest.mark.parametrize(("seed", "config"), [(8, None), (4, WIDE)], ids=["8", "wide"])
+@pytest.mark.parametrize(
+    ("seed", "config"),
+    [(8, None), pytest.param(4, WIDE, marks=pytest.mark.slow)],
+    ids=["8", "wide"],
+)
 def test_any_sequence_of_builds_equals_a_full_refresh(
     seed: int, config: OracleConfig | None, dbt_session: DbtSession, tmp_path: Path
 ) -> None:
