@@ -87,6 +87,7 @@ def _build(home: Path, folder: Path, rows: list[dict[str, str]]) -> None:
     assert built.returncode == 0, built.output
 
 
+@pytest.mark.slow
 def test_late_rows_and_lost_users_after_an_increment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

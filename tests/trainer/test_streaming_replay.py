@@ -95,6 +95,7 @@ def test_the_end_of_the_bundled_log(shop_home: Path, tmp_path: Path) -> None:
     assert replayed.accounting["duplicate"] > 0
 
 
+@pytest.mark.slow
 def test_what_came_late_against_a_build_of_what_was_known_then(
     dbt_session: DbtSession, shop_home: Path, tmp_path: Path
 ) -> None:
