@@ -16,14 +16,14 @@ import os
 import resource
 import statistics
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks.feast_views import feature_names, open_store, references, view_files
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -33,7 +33,6 @@ STORES = {
     "stock": "duckdb",
     "dask": "dask",
 }
-KEYS = ("user_id", "event_timestamp")
 CALLS = 3  # at most; a form that is slow is called once
 PATIENCE_S = 5.0
 MEMORY_SHARE = 0.8  # of the machine: beyond it a form has run out of memory, and not the machine
@@ -47,7 +46,7 @@ def call_store(form: str, folder: Path) -> list[float]:
     while not seconds or (len(seconds) < CALLS and sum(seconds) < PATIENCE_S):
         asked = rows.copy()  # a store may change what it is given
         started = time.perf_counter()
-        found = store.get_historical_features(asked, _references(folder)).to_arrow()
+        found = store.get_historical_features(asked, references(folder)).to_arrow()
         seconds.append(time.perf_counter() - started)
     pq.write_table(found, folder / f"{form}.parquet")
     return seconds
@@ -55,9 +54,9 @@ def call_store(form: str, folder: Path) -> list[float]:
 
 def call_sql(folder: Path) -> list[float]:
     """Run the bare as-of join of one view, and return the seconds of each call."""
-    view = _views(folder)[0]
+    view = view_files(folder)[0]
     entities = pq.read_table(folder / "entities.parquet")
-    features = ", ".join(f"v.{name}" for name in _features(view))
+    features = ", ".join(f"v.{name}" for name in feature_names(view))
     seconds: list[float] = []
     while len(seconds) < CALLS:
         started = time.perf_counter()
@@ -79,7 +78,7 @@ def stream(folder: Path) -> list[float]:
     started = time.perf_counter()
     # As SQL, the rows that ask need not be held as a frame either.
     asked = f"select * from read_parquet('{folder / 'entities.parquet'}')"
-    job = store.get_historical_features(asked, _references(folder))
+    job = store.get_historical_features(asked, references(folder))
     job.to_parquet(folder / "stream.parquet")  # type: ignore[attr-defined]
     return [time.perf_counter() - started]
 
@@ -87,7 +86,7 @@ def stream(folder: Path) -> list[float]:
 def compare(folder: Path, forms: list[str]) -> tuple[int, int]:
     """Return how many values were compared with those of ``sql``, and how many differ."""
     compared = different = 0
-    names = _features(_views(folder)[0])
+    names = feature_names(view_files(folder)[0])
     with duckdb.connect() as connection:
         for form in forms:
             # A store may give integers beside nulls as doubles; these integers are small.
@@ -112,8 +111,8 @@ def check_stream(folder: Path) -> tuple[int, int]:
     Each row has to be in the place in which it was asked for, and the features of the last view
     have to be those of the bare as-of join.
     """
-    view, stream = _views(folder)[-1], folder / "stream.parquet"
-    names = _features(view)
+    view, stream = view_files(folder)[-1], folder / "stream.parquet"
+    names = feature_names(view)
     differs = " + ".join(
         "count(*) filter (where s.row is null or e.row is null "
         f"or s.{name} is distinct from e.{name})"
@@ -142,62 +141,19 @@ def _limit_memory() -> None:
 
 def _open(form: str, folder: Path) -> "FeatureStore":
     """Return a Feast store of its own, in which the views of `folder` are registered."""
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig
-    from feast.repo_config import RegistryConfig
-    from feast.types import Float64, Int64
-    from feast.value_type import ValueType
-
     home = folder / f"feast-{form}"
     home.mkdir(exist_ok=True)
     offline_store = {"type": STORES[form]}
     if form == "ours":
         offline_store["temp_directory"] = str(folder)
-    config = RepoConfig(
-        project="benchmark",
-        provider="local",
-        registry=RegistryConfig(path=str(home / "registry.db")),
-        offline_store=offline_store,
-        online_store={"type": "sqlite", "path": str(home / "online.db")},
-        entity_key_serialization_version=3,
-        repo_path=home,
-    )
-    store = FeatureStore(config=config)
-    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
-    views = [
-        FeatureView(
-            name=path.stem,
-            entities=[user],
-            # No TTL: stores differ in what they do with rows that have only expired values.
-            ttl=timedelta(0),
-            schema=[
-                Field(name=field.name, dtype=Int64 if pa.types.is_integer(field.type) else Float64)
-                for field in pq.read_schema(path)
-                if field.name not in KEYS
-            ],
-            source=FileSource(path=str(path), timestamp_field="event_timestamp"),
-        )
-        for path in _views(folder)
-    ]
-    store.apply([user, *views])
-    return store
+    online_store = {"type": "sqlite", "path": str(home / "online.db")}
+    return open_store(home, folder, offline_store, online_store)
 
 
 def _entity_frame(folder: Path) -> pd.DataFrame:
     frame = pd.read_parquet(folder / "entities.parquet")
     frame["event_timestamp"] = frame["event_timestamp"].dt.tz_localize("UTC")
     return frame
-
-
-def _views(folder: Path) -> list[Path]:
-    return sorted(folder.glob("view_*.parquet"))
-
-
-def _features(view: Path) -> list[str]:
-    return [name for name in pq.read_schema(view).names if name not in KEYS]
-
-
-def _references(folder: Path) -> list[str]:
-    return [f"{view.stem}:{name}" for view in _views(folder) for name in _features(view)]
 
 
 def main() -> None:

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.feast_views import KEYS, open_store, references, view_files
+
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 FORMS = ("ours", "feast", "packed", "stock", "redis")
 OURS = ("ours", "feast", "packed")
-KEYS = ("user_id", "event_timestamp")
 BATCH_ROWS = 10_000
 CALLS = 200  # at most
 PATIENCE_S = 5.0
@@ -49,7 +50,7 @@ def run(form: str, folder: Path, many: int) -> dict[str, Any]:
         write = _write_packed if form == "packed" else _write_through_feast
         cells, seconds = write(store, folder)
         stored = size()
-        users = pq.read_table(_views(folder)[0], columns=["user_id"])["user_id"].to_pylist()
+        users = pq.read_table(view_files(folder)[0], columns=["user_id"])["user_id"].to_pylist()
         step = max(1, len(users) // many)
         asked = users[::step][:many]
         read = _reader(form, store, folder)
@@ -70,7 +71,7 @@ def _write_through_feast(store: "FeatureStore", folder: Path) -> tuple[int, floa
     from feast.utils import _convert_arrow_to_proto
 
     provider, cells, seconds = store._get_provider(), 0, 0.0
-    for path in _views(folder):
+    for path in view_files(folder):
         view = store.get_feature_view(path.stem)
         keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
@@ -88,7 +89,7 @@ def _write_packed(store: "FeatureStore", folder: Path) -> tuple[int, float]:
     from feature_repo.online_store import database, view_id
 
     opened, cells, seconds = database(store.config), 0, 0.0
-    for path in _views(folder):
+    for path in view_files(folder):
         view = store.get_feature_view(path.stem)
         schema, name = row_schema(view.features), view_id(store.config, view)
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
@@ -111,7 +112,7 @@ def _reader(form: str, store: "FeatureStore", folder: Path) -> Callable[[list[st
         types = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE"}
         wanted = [
             Feature(path.stem, field.name, types[field.type])
-            for path in _views(folder)
+            for path in view_files(folder)
             for field in pq.read_schema(path)
             if field.name not in KEYS
         ]
@@ -132,14 +133,9 @@ def _reader(form: str, store: "FeatureStore", folder: Path) -> Callable[[list[st
                     ).fetchall()
 
         return bare
-    references = [
-        f"{path.stem}:{name}"
-        for path in _views(folder)
-        for name in pq.read_schema(path).names
-        if name not in KEYS
-    ]
+    asked = references(folder)
     return lambda users: store.get_online_features(
-        references, [{"user_id": user} for user in users]
+        asked, [{"user_id": user} for user in users]
     ).to_dict()
 
 
@@ -148,7 +144,7 @@ def _compare(found: Any, folder: Path, users: list[str]) -> tuple[int, int]:
     compared = different = 0
     if isinstance(found, pa.Table):
         found = found.to_pydict()
-    for path in _views(folder):
+    for path in view_files(folder):
         table = pq.read_table(path)
         place = {user: row for row, user in enumerate(table["user_id"].to_pylist())}
         rows = table.take(pa.array([place[user] for user in users]))
@@ -227,44 +223,8 @@ def redis_server(folder: Path) -> Iterator[int]:
 
 
 def _store(online_store: dict[str, str], home: Path, folder: Path) -> "FeatureStore":
-    from datetime import timedelta
-
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig
-    from feast.repo_config import RegistryConfig
-    from feast.types import Float64, Int64
-    from feast.value_type import ValueType
-
-    config = RepoConfig(
-        project="benchmark",
-        provider="local",
-        registry=RegistryConfig(path=str(home / "registry.db"), cache_mode="thread"),
-        offline_store={"type": "feature_repo.offline_store.ScalespaceOfflineStore"},
-        online_store=online_store,
-        entity_key_serialization_version=3,
-        repo_path=home,
-    )
-    store = FeatureStore(config=config)
-    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
-    views = [
-        FeatureView(
-            name=path.stem,
-            entities=[user],
-            ttl=timedelta(0),
-            schema=[
-                Field(name=field.name, dtype=Int64 if pa.types.is_integer(field.type) else Float64)
-                for field in pq.read_schema(path)
-                if field.name not in KEYS
-            ],
-            source=FileSource(path=str(path), timestamp_field="event_timestamp"),
-        )
-        for path in _views(folder)
-    ]
-    store.apply([user, *views])
-    return store
-
-
-def _views(folder: Path) -> list[Path]:
-    return sorted(folder.glob("view_*.parquet"))
+    offline_store = {"type": "feature_repo.offline_store.ScalespaceOfflineStore"}
+    return open_store(home, folder, offline_store, online_store, registry_cache="thread")
 
 
 def main() -> None:

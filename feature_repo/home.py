@@ -40,6 +40,11 @@ def manifest_path(home: Path) -> Path:
     return home / "target" / "manifest.json"
 
 
+def published_build_path(home: Path) -> Path:
+    """Return the file that says until when the views in force know what arrived."""
+    return features_dir(home).resolve().parent / "build.json"
+
+
 def features_dir(home: Path) -> Path:
     """Return the folder of the feature views, a symlink into one published snapshot."""
     return home / "features"

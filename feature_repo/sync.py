@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.atomic import replacing
 from feature_repo.errors import BadInput
-from feature_repo.home import features_dir, online_now_path, sync_lock_path
+from feature_repo.home import online_now_path, published_build_path, sync_lock_path
 from feature_repo.store import open_store
 
 if TYPE_CHECKING:
@@ -222,9 +222,8 @@ def known_until(home: Path, clocks: Iterable[int | None]) -> int:
     """
     from feature_repo.online_store import microseconds
 
-    noted = features_dir(home).resolve().parent / "build.json"
     try:
-        content = json.loads(noted.read_text(encoding="utf-8"))
+        content = json.loads(published_build_path(home).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return max((clock for clock in clocks if clock is not None), default=_EVER)
     return microseconds(datetime.fromisoformat(content["log_read_at"]))

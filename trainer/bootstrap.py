@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +52,37 @@ def user_intervals(
         means.append((drawn @ sums) / (drawn @ counts)[:, None])
     low, high = np.quantile(np.concatenate(means), [LOW, HIGH], axis=0)
     return {name: (float(low[place]), float(high[place])) for place, name in enumerate(values)}
+
+
+def with_uncertainty(
+    values: Mapping[str, float],
+    by_row: Mapping[str, NDArray],
+    users: NDArray,
+    losses: Sequence[NDArray],
+) -> dict[str, float | None]:
+    """Metrics with what is known of their uncertainty.
+
+    Parameters
+    ----------
+    values
+        Metrics of some rows.
+    by_row
+        Values of the rows whose means are among them; # [rows] each
+    users
+        # [rows]
+    losses
+        The log-loss of each fit's predictions; # [rows] each
+
+    Returns
+    -------
+    metrics
+        Also ``<metric>_low`` and ``_high`` of `by_row`, and with several fits ``seeds`` and
+        ``log_loss_seed_std``. What is not finite is None.
+    """
+    known = dict(values)
+    for name, (low, high) in user_intervals(by_row, users).items():
+        known |= {f"{name}_low": low, f"{name}_high": high}
+    if len(losses) > 1:
+        known["seeds"] = float(len(losses))
+        known["log_loss_seed_std"] = float(np.std([loss.mean() for loss in losses], ddof=1))
+    return {name: value if math.isfinite(value) else None for name, value in known.items()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
+from feature_repo.atomic import replacing
 from trainer.config import FitConfig, ModelName
 from trainer.evaluation import Metrics, evaluate_seeds, judged_parts
 from trainer.fitting import TrainingSet, read_training_set
@@ -54,11 +54,8 @@ def compare(
         with reproducible(config.seed, config.threads):
             metrics[fits[0].name] = evaluate_seeds(fits, parts)
         report(f"{fits[0].name}: {len(fits)} {'fits' if len(fits) > 1 else 'fit'} evaluated")
-    path = home / "reports" / REPORT
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{REPORT}.{os.getpid()}.partial")
-    write_json(partial, metrics)
-    partial.replace(path)
+    with replacing(home / "reports" / REPORT) as fresh:
+        write_json(fresh, metrics)
     return metrics
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer import metrics
-from trainer.bootstrap import user_intervals
+from trainer.bootstrap import with_uncertainty
 from trainer.examples import Dataset, Examples
 from trainer.models.base import ConversionModel
 from trainer.slices import Rows, active_rows
@@ -88,8 +87,9 @@ def score_conversion(
         assert callable(metric)
         return float(np.mean([metric(probabilities, labels) for probabilities in predictions]))
 
+    losses = [metrics.binary_log_loss(probabilities, labels) for probabilities in predictions]
     by_row = {
-        "log_loss": np.mean([metrics.binary_log_loss(p, labels) for p in predictions], axis=0),
+        "log_loss": np.mean(losses, axis=0),
         "brier": np.mean([(p - labels) ** 2 for p in predictions], axis=0),
     }
     values = {
@@ -102,10 +102,4 @@ def score_conversion(
         "ece": mean(metrics.binary_calibration_error),
         "lift_10": mean(metrics.lift),
     }
-    for name, (low, high) in user_intervals(by_row, users).items():
-        values |= {f"{name}_low": low, f"{name}_high": high}
-    if len(predictions) > 1:
-        losses = [metrics.binary_log_loss(p, labels).mean() for p in predictions]
-        values["seeds"] = float(len(predictions))
-        values["log_loss_seed_std"] = float(np.std(losses, ddof=1))
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return with_uncertainty(values, by_row, users, losses)

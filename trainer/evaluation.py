@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
 from trainer import metrics
-from trainer.bootstrap import user_intervals
+from trainer.bootstrap import with_uncertainty
 from trainer.conversion_evaluation import (
     conversion_slices,
     conversion_task,
@@ -142,12 +141,7 @@ def score(
     values["ece"] = _mean_of(metrics.expected_calibration_error, predictions, labels)
     for name, value in by_row.items():
         values[f"user_{name}"] = metrics.user_average(value, users)
-    for name, (low, high) in user_intervals(by_row, users).items():
-        values |= {f"{name}_low": low, f"{name}_high": high}
-    if len(predictions) > 1:
-        values["seeds"] = float(len(predictions))
-        values["log_loss_seed_std"] = float(np.std([loss.mean() for loss in losses], ddof=1))
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return with_uncertainty(values, by_row, users, losses)
 
 
 def _mean_of(

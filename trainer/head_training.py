@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.chunks import batches, make_chunks
+from trainer.chunks import batches
 from trainer.config import FitConfig
+from trainer.early_stopping import EarlyStopping
 from trainer.models.heads import ConversionHead
 from trainer.models.network import Network
-from trainer.training import Targets, Tensors
+from trainer.training import LEAST_WEIGHT, Targets, Tensors, chunks_of, encode_batch
 
 _BATCH = 256
-_SMALLEST_GAIN = 1e-4
-_LEAST_WEIGHT = 1e-6
 
 
 def train_conversion(
@@ -48,7 +47,7 @@ def train_conversion(
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    best, best_loss, waited = None, float("inf"), 0
+    stopping = EarlyStopping(head, config.stopping.patience)
     for _ in range(config.epochs):
         head.train()
         order = random.permutation(len(fit_rows))
@@ -64,15 +63,9 @@ def train_conversion(
             continue
         with torch.no_grad():
             stop_loss = float(_loss(head, stop_encoded, tensors, stop, stop_rows))
-        if stop_loss < best_loss - _SMALLEST_GAIN:
-            best_loss, waited = stop_loss, 0
-            best = {name: value.clone() for name, value in head.state_dict().items()}
-        else:
-            waited += 1
-            if waited >= config.stopping.patience:
-                break
-    if best is not None:
-        head.load_state_dict(best)
+        if stopping.is_enough(stop_loss):
+            break
+    stopping.restore()
 
 
 @torch.no_grad()
@@ -84,15 +77,9 @@ def encode_rows(
     encoded = torch.zeros(len(rows), config.encoder.hidden)
     if not len(rows):
         return encoded
-    first, last = tensors.first[rows], tensors.last[rows]
-    chunks = make_chunks(first, last, config.chunk, config.burn_in)
-    for batch in batches(chunks, last, config.batch):
-        positions = torch.from_numpy(batch.positions)
-        hidden, _ = network.encoder(
-            tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
-        )
-        steps = hidden[torch.from_numpy(batch.rows), torch.from_numpy(batch.steps)]
-        encoded[torch.from_numpy(batch.examples)] = steps
+    chunks = chunks_of(tensors, rows, config)
+    for batch in batches(chunks, tensors.last[rows], config.batch):
+        encoded[torch.from_numpy(batch.examples)] = encode_batch(network, tensors, batch)
     return encoded
 
 
@@ -106,4 +93,4 @@ def _loss(
     logits = head(encoded, tensors.context[rows])
     labels, weights = tensors.conversions[rows], targets.conversions[rows]
     losses = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    return (losses * weights).sum() / weights.sum().clamp(min=_LEAST_WEIGHT)
+    return (losses * weights).sum() / weights.sum().clamp(min=LEAST_WEIGHT)

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from trainer.chunks import Batch, Chunks, batches, make_chunks
 from trainer.config import FitConfig
+from trainer.early_stopping import EarlyStopping
 from trainer.models.base import Report
 from trainer.models.network import Network
 
-_SMALLEST_GAIN = 1e-4
-_LEAST_WEIGHT = 1e-6  # of a batch without a label of the task
+LEAST_WEIGHT = 1e-6  # of a batch without a label of the task
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,14 @@ def train(
     """
     fit_rows, stop_rows = fit.rows, stop.rows
     shares = torch.tensor([config.tasks.next_action, config.tasks.conversion])
-    fit_chunks = _chunks_of(tensors, fit_rows, config)
-    stop_chunks = _chunks_of(tensors, stop_rows, config) if len(stop_rows) else None
+    fit_chunks = chunks_of(tensors, fit_rows, config)
+    stop_chunks = chunks_of(tensors, stop_rows, config) if len(stop_rows) else None
     random = np.random.default_rng(config.seed)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.4, patience=1)
-    best, best_loss, waited = None, float("inf"), 0
+    stopping = EarlyStopping(network, config.stopping.patience)
     curve: list[Epoch] = []
     for number in range(1, config.epochs + 1):
         begun = time.perf_counter()
@@ -156,14 +156,14 @@ def train(
         total, weight = torch.zeros(2), torch.zeros(2)
         for batch in batches(fit_chunks, tensors.last[fit_rows], config.batch, random):
             sums, weights = _losses(network, tensors, fit, batch, fit_rows)
-            loss = (shares * sums / weights.clamp(min=_LEAST_WEIGHT)).sum()
+            loss = (shares * sums / weights.clamp(min=LEAST_WEIGHT)).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             optimizer.step()
             total += sums.detach()
             weight += weights
-        mean = float((shares * total / weight.clamp(min=_LEAST_WEIGHT)).sum())
+        mean = float((shares * total / weight.clamp(min=LEAST_WEIGHT)).sum())
         stop_loss = None
         if stop_chunks is not None:
             stop_loss = _mean_loss(network, tensors, stop, stop_chunks, shares, config.batch)
@@ -171,34 +171,32 @@ def train(
         epoch = Epoch(number, mean, stop_loss, time.perf_counter() - begun)
         curve.append(epoch)
         report(_line(epoch, config.epochs))
-        if stop_loss is None:
-            continue
-        if stop_loss < best_loss - _SMALLEST_GAIN:
-            best_loss, waited = stop_loss, 0
-            best = {name: value.clone() for name, value in network.state_dict().items()}
-        else:
-            waited += 1
-            if waited >= config.stopping.patience:
-                break
-    if best is not None:
-        network.load_state_dict(best)
+        if stop_loss is not None and stopping.is_enough(stop_loss):
+            break
+    stopping.restore()
     network.eval()
     return curve
 
 
-def _chunks_of(tensors: Tensors, rows: NDArray[np.int64], config: FitConfig) -> Chunks:
+def chunks_of(tensors: Tensors, rows: NDArray[np.int64], config: FitConfig) -> Chunks:
+    """Chunks in which each of some examples is scored once."""
     return make_chunks(tensors.first[rows], tensors.last[rows], config.chunk, config.burn_in)
+
+
+def encode_batch(network: Network, tensors: Tensors, batch: Batch) -> Tensor:
+    """The encoder's state at the last event of each scored example; # [scored, hidden]."""
+    positions = torch.from_numpy(batch.positions)
+    hidden, _ = network.encoder(
+        tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
+    )
+    return hidden[torch.from_numpy(batch.rows), torch.from_numpy(batch.steps)]
 
 
 def _losses(
     network: Network, tensors: Tensors, targets: Targets, batch: Batch, rows: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
     """Weighted sums of the losses in one batch of chunks, and the weights; # [2 tasks] each."""
-    positions = torch.from_numpy(batch.positions)
-    hidden, _ = network.encoder(
-        tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
-    )
-    encoded = hidden[torch.from_numpy(batch.rows), torch.from_numpy(batch.steps)]
+    encoded = encode_batch(network, tensors, batch)
     chosen = torch.from_numpy(rows[batch.examples])
     context = tensors.context[chosen]
     sums, weights = [], []
@@ -263,7 +261,7 @@ def _mean_loss(
         sums, weights = _losses(network, tensors, targets, batch, rows)
         total += sums
         weight += weights
-    return float((shares * total / weight.clamp(min=_LEAST_WEIGHT)).sum())
+    return float((shares * total / weight.clamp(min=LEAST_WEIGHT)).sum())
 
 
 def _line(epoch: Epoch, epochs: int) -> str:

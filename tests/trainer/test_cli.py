@@ -80,6 +80,17 @@ def ready(
     return walked
 
 
+@pytest.fixture
+def own(
+    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path, synthetic.Log]:
+    """The same with a copy of the home, which a test may change."""
+    path, home, log = walked
+    shutil.copytree(home, tmp_path / "home", symlinks=True)
+    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    return path, tmp_path / "home", log
+
+
 def probabilities(*arguments: str) -> dict:
     result = trainer("predict", "--json", *arguments)
     assert result.exit_code == 0, result.output + result.stderr
@@ -214,17 +225,13 @@ def test_evaluate_repeats_the_fit_s_figures(ready: tuple[Path, Path, synthetic.L
 
 
 def test_the_same_seed_and_threads_give_the_same_metrics_file(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: tuple[Path, Path, synthetic.Log],
 ) -> None:
-    import shutil
-
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    path, home, _ = own
     first = (home / "models" / "latest" / "metrics.json").read_bytes()
     for seed, same in ((0, True), (1, False)):
         assert trainer("fit", *SMALL, f"seed={seed}", "--dataset", str(path)).exit_code == 0
-        latest = tmp_path / "home" / "models" / "latest"
+        latest = home / "models" / "latest"
         assert ((latest / "metrics.json").read_bytes() == first) == same
         assert json.loads((latest / "split.json").read_text())["seed"] == seed
 
@@ -242,17 +249,13 @@ def test_evaluate_gives_a_metric_by_name_or_fails(ready: tuple[Path, Path, synth
 
 
 def test_a_baseline_is_fitted_and_asked_like_the_network(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: tuple[Path, Path, synthetic.Log],
 ) -> None:
-    import shutil
-
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+    path, home, _ = own
     given = ("--dataset", str(path))
     for model, beside in (("markov_2", ["marginal", "markov_1"]), ("markov_1", ["marginal"])):
         assert trainer("fit", f"model={model}", *given).exit_code == 0
-        run = tmp_path / "home" / "models" / "latest"
+        run = home / "models" / "latest"
         written = json.loads((run / "metrics.json").read_text())
         assert list(written) == [*beside, model]
         assert yaml.safe_load((run / "config.yml").read_text())["model"] == model
@@ -266,18 +269,12 @@ def test_a_baseline_is_fitted_and_asked_like_the_network(
     )
 
 
-def test_compare_fits_every_model_on_the_same_rows(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import shutil
-
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+def test_compare_fits_every_model_on_the_same_rows(own: tuple[Path, Path, synthetic.Log]) -> None:
+    path, home, _ = own
     small = (*SMALL, "boosting.iterations=5")
     result = trainer("compare", "--dataset", str(path), "--seeds", "2", *small)
     assert result.exit_code == 0, result.output
-    written = json.loads((tmp_path / "home" / "reports" / "compare.json").read_text())
+    written = json.loads((home / "reports" / "compare.json").read_text())
     names = ["marginal", "recent_popularity", "repeat_last", "markov_1", "markov_2", "user_row"]
     assert list(written) == [*names, "column", "logistic", "boosting", "lstm"]
     for name, tasks in written.items():
@@ -367,33 +364,25 @@ def test_an_unknown_run_is_named(ready: tuple[Path, Path, synthetic.Log]) -> Non
     ],
 )
 def test_a_damaged_run_is_named(
-    walked: tuple[Path, Path, synthetic.Log],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    own: tuple[Path, Path, synthetic.Log],
     file: str,
     command: tuple[str, ...],
 ) -> None:
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
-    damaged = tmp_path / "home" / "models" / "latest" / file
+    path, home, _ = own
+    damaged = home / "models" / "latest" / file
     damaged.write_bytes(damaged.read_bytes()[:100])
     line = refusal(*command, "--dataset", str(path))
     assert "this run is damaged" in line
 
 
-def test_a_run_whose_features_changed_is_refused(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
-    manifest_path = tmp_path / "home" / "target" / "manifest.json"
+def test_a_run_whose_features_changed_is_refused(own: tuple[Path, Path, synthetic.Log]) -> None:
+    path, home, _ = own
+    manifest_path = home / "target" / "manifest.json"
     manifest = json.loads(manifest_path.read_text())
     columns = manifest["nodes"]["model.scalespace.user_activity_7d"]["columns"]
     columns["events_7d"] = {**columns.pop("event_count_7d"), "name": "events_7d"}
     manifest_path.write_text(json.dumps(manifest))
-    view = tmp_path / "home" / "features" / "user_activity_7d.parquet"
+    view = home / "features" / "user_activity_7d.parquet"
     table = pq.read_table(view)
     pq.write_table(table.rename_columns(["user_id", "event_timestamp", "events_7d"]), view)
     assert trainer("apply", "--dataset", str(path)).exit_code == 0
@@ -404,12 +393,8 @@ def test_a_run_whose_features_changed_is_refused(
         assert "run trainer fit again" in line
 
 
-def test_online_is_verified_against_offline(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
+def test_online_is_verified_against_offline(own: tuple[Path, Path, synthetic.Log]) -> None:
+    path, _, _ = own
     given = ("--dataset", str(path))
     found = trainer("verify", "--all", *given)
     assert found.exit_code == 0 and ": 0 mismatches" in found.output
@@ -458,13 +443,9 @@ def test_how_often_to_sync_is_said_rightly(
     assert said in refusal("sync", *arguments, "--dataset", str(toy))
 
 
-def test_an_empty_online_store_is_named(
-    walked: tuple[Path, Path, synthetic.Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, home, _ = walked
-    shutil.copytree(home, tmp_path / "home", symlinks=True)
-    monkeypatch.setenv("SCALESPACE_HOME", str(tmp_path / "home"))
-    for file in (tmp_path / "home" / "feast").glob("online*"):
+def test_an_empty_online_store_is_named(own: tuple[Path, Path, synthetic.Log]) -> None:
+    path, home, _ = own
+    for file in (home / "feast").glob("online*"):
         file.unlink()
     for command in (("predict", "--user", "u001"), ("serve",)):
         assert "`trainer sync` first" in refusal(*command, "--dataset", str(path))

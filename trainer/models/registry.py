@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from trainer.config import FitConfig, ModelName
 from trainer.features import Feature
@@ -17,17 +17,9 @@ from trainer.models.repeat_last import RepeatLast
 from trainer.models.user_row import UserRow
 
 BASELINES: tuple[ModelName, ...] = ("marginal", "markov_1")  # beside every model, in every table
-COMPARED: tuple[ModelName, ...] = (
-    "marginal",
-    "recent_popularity",
-    "repeat_last",
-    "markov_1",
-    "markov_2",
-    "user_row",
-    "column",
-    "logistic",
-    "boosting",
-    "recurrent",
+# Baselines first, as tables show them.
+COMPARED: tuple[ModelName, ...] = tuple(
+    sorted(get_args(ModelName), key=lambda name: name == "recurrent")
 )
 SEEDED: tuple[ModelName, ...] = ("boosting", "recurrent")
 READS_FEATURES: tuple[ModelName, ...] = ("column", "logistic", "boosting", "recurrent")

@@ -1,0 +1,40 @@
+"""When to stop training, and which weights to keep."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+_SMALLEST_GAIN = 1e-4
+
+
+class EarlyStopping:
+    """Keeps the weights of the epoch that did best on held-out rows.
+
+    Parameters
+    ----------
+    module
+        What is being trained.
+    patience
+        Epochs in a row without a gain after which it is enough.
+    """
+
+    def __init__(self, module: nn.Module, patience: int) -> None:
+        self._module = module
+        self._patience = patience
+        self._best: dict[str, Tensor] | None = None
+        self._best_loss = float("inf")
+        self._waited = 0
+
+    def is_enough(self, loss: float) -> bool:
+        """Take in an epoch's held-out loss, and say whether to stop."""
+        if loss < self._best_loss - _SMALLEST_GAIN:
+            self._best_loss, self._waited = loss, 0
+            self._best = {name: value.clone() for name, value in self._module.state_dict().items()}
+            return False
+        self._waited += 1
+        return self._waited >= self._patience
+
+    def restore(self) -> None:
+        """Give the module its best weights; the last ones stay where no loss was taken in."""
+        if self._best is not None:
+            self._module.load_state_dict(self._best)
