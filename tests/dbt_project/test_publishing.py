@@ -121,6 +121,41 @@ def test_a_failed_build_publishes_nothing(
     assert changed(before, home) == {"features/user_activity_365d.parquet"}
 
 
+def test_an_update_whose_rows_are_not_its_own_publishes_nothing(
+    toy: Toy, home: Path, project: Path, dbt_session: DbtSession, tmp_path: Path
+) -> None:
+    """Two rows of one key, or one before what was touched, where a whole build has neither."""
+    model = project / "models" / "features" / "user_activity" / "user_activity_365d.sql"
+    rows = model.read_text()
+    added = {
+        "twice": "select * from rows",
+        "before": """select * replace (timestamp '1971-01-01' as event_timestamp)
+            from (select distinct on (user_id) * from rows)""",
+    }
+    cases = [
+        f"{{% if is_update() and var('added', '') == '{name}' %}} union all {sql} {{% endif %}}"
+        for name, sql in added.items()
+    ]
+    model.write_text(f"with rows as ({rows}) select * from rows {' '.join(cases)}")
+    select = ("--select", "+user_activity_365d")
+    build = dbt_session(home, toy.variables, *select, project=project)
+    assert build.returncode == 0, build.output
+    before = published_bytes(home)
+
+    _, fewer = write_log(toy.rows[:-20], tmp_path / "fewer", toy.config)
+    for name, said in (
+        ("twice", "user_activity_365d is not unique by (user_id, event_timestamp)"),
+        ("before", "rows of an update lie before what was touched"),
+    ):
+        build = dbt_session(home, {**fewer, "added": name}, *select, project=project)
+        assert build.returncode != 0
+        assert said in build.output
+        assert changed(before, home) == set()
+    build = dbt_session(home, fewer, *select, project=project)
+    assert build.returncode == 0, build.output
+    assert changed(before, home) == {"features/user_activity_365d.parquet"}
+
+
 def test_selected_models_are_published_beside_the_others(
     toy: Toy, home: Path, project: Path, dbt_session: DbtSession
 ) -> None:

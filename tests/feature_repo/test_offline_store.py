@@ -282,6 +282,49 @@ def test_of_rows_of_one_instant_the_newest_created_wins(make_store, make_view, o
     assert result.to_arrow().column("n").to_pylist() == [3]
 
 
+@pytest.mark.parametrize(
+    "order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 4, 5, 0, 1, 2], [0, 3, 1, 4, 2, 5]]
+)
+@pytest.mark.parametrize("has_keys", [True, False])
+def test_ties_are_seen_in_whatever_order_a_source_is(
+    make_store, make_view, monkeypatch, order, has_keys
+):
+    """Also where each key is one run of rows, ascending in time but for the tie."""
+    monkeypatch.setattr("feature_repo.point_in_time.FEW_ROWS", 0)
+    # The newest created is neither the first nor the last of its instant, in none of the orders.
+    table = pa.table(
+        {
+            "user_id": ["a", "a", "a", "b", "b", "b"],
+            "event_timestamp": _stamps([at(0)] * 3 + [at(1)] * 3),
+            "made": _stamps([at(1), at(5), at(2), at(2), at(6), at(1)]),
+            "n": [1, 5, 2, 12, 16, 11],
+        }
+    ).take(order)
+    columns = {} if has_keys else {"keys": ()}
+    view, entities = make_view("v", table, created_timestamp_column="made", **columns)
+    result = make_store(view, *entities).get_historical_features(
+        _ask(["a", "b"], [at(0), at(9)]), ["v:n"]
+    )
+    assert result.to_arrow().column("n").to_pylist() == [5, 16]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [0, 2, 1]])
+@pytest.mark.parametrize("keys", [("user_id",), ()])
+def test_one_tie_is_seen(make_store, make_view, monkeypatch, order, keys):
+    monkeypatch.setattr("feature_repo.point_in_time.FEW_ROWS", 0)
+    table = pa.table(
+        {
+            "user_id": ["a"] * 3,
+            "event_timestamp": _stamps([at(0), at(1), at(1)]),
+            "made": _stamps([at(9), at(5), at(2)]),
+            "n": [0, 5, 2],
+        }
+    ).take(order)
+    view, entities = make_view("v", table, created_timestamp_column="made", keys=keys)
+    result = make_store(view, *entities).get_historical_features(_ask(["a"], [at(9)]), ["v:n"])
+    assert result.to_arrow().column("n").to_pylist() == [5]
+
+
 @pytest.mark.parametrize("options", [{}, {"created_timestamp_column": "made"}])
 def test_hostile_names_are_only_names(make_store, make_view, options):
     feast_mangles = ["rn", "n_y", "entity_row_id", "event_expire_timestamp"]
