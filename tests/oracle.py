@@ -234,7 +234,7 @@ def _event(row: RawRow, position: int, config: OracleConfig) -> Event:
         item=_text(row.get("item_id")),
         category=_text(row.get("category_id")),
         location=_text(row.get("location")),
-        duration_ms=None if duration is None or duration < 0 else duration,
+        duration_ms=duration if duration is not None and 0 <= duration <= 2**40 else None,
         measures={
             name: _rounded(row.get(name), decimals) for name, decimals in config.measures.items()
         },

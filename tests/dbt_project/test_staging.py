@@ -136,3 +136,33 @@ def test_the_order_of_the_rows_and_the_number_of_threads_change_nothing(
         assert warehouse(build, query) == [([row.split(",")[0] for row in rows[0:6:2]],)]
     assert found[0] == found[1]
     assert found[0][0]["raw"] == 30_000
+
+
+def test_durations_that_are_no_measurement_are_null_and_their_sum_never_overflows(
+    dbt_session: DbtSession, warehouse: Query, tmp_path: Path
+) -> None:
+    longest = 2**40
+    durations = [2**63 - 1, 2**63 - 1, longest, longest + 1, longest, 2**63, -(2**63), 5]
+    lines = ["who,what,at,took"]
+    lines += [f"u,view,2024-01-01 10:00:{n:02},{took}" for n, took in enumerate(durations)]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    names = ("user_id", "who"), ("action_type", "what"), ("event_timestamp", "at")
+    dataset = {
+        "dataset": "long",
+        "events_path": str(tmp_path / "log.csv"),
+        "columns": {**dict(names), "duration_ms": "took"},
+        "actions": ["view"],
+    }
+    build = dbt_session(
+        tmp_path / "home", dataset, "--select", "+user_activity_all", "event_accounting"
+    )
+    assert build.returncode == 0, build.output
+    assert "1 negative durations made null" in build.output
+    assert "3 durations of more than 34 years made null" in build.output
+    kept = [row[0] for row in warehouse(build, "select duration_ms from stg_events order by all")]
+    assert kept == [5, longest, longest, None, None, None, None, None]
+    sums = build.query(
+        "select duration_ms_sum_all from '{features}/user_activity_all.parquet' "
+        "order by event_timestamp"
+    )
+    assert sums[-1] == (2 * longest + 5,)

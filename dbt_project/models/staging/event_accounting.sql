@@ -16,3 +16,7 @@ union all
 select 'changed', 'negative durations made null', count(*)
 from {{ ref('base_events__judged') }} where verdict = 'accepted' and raw_duration_ms < 0
 having count(*) > 0
+union all
+select 'changed', 'durations of more than 34 years made null', count(*)
+from {{ ref('base_events__judged') }} where verdict = 'accepted' and raw_duration_ms > {{ longest_duration_ms() }}
+having count(*) > 0

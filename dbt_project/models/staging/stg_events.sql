@@ -11,7 +11,7 @@ select
     item_id,
     category_id,
     location,
-    case when raw_duration_ms >= 0 then raw_duration_ms end as duration_ms,
+    case when raw_duration_ms between 0 and {{ longest_duration_ms() }} then raw_duration_ms end as duration_ms,
     {%- for name in measures() %}
     {{ measure_column(name) }},
     {%- endfor %}
