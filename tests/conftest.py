@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from filelock import FileLock
 
 from dbt_runner import DBT, ROOT, Build
 from dbt_session import DbtSession
@@ -36,10 +37,28 @@ def warehouse() -> Query:
     return query
 
 
+def once_for_all_workers(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that the first worker of pytest to need it makes, and the others wait for."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            make(folder)
+            Path(f"{folder}.made").touch()
+        assert Path(f"{folder}.made").exists(), f"another worker failed to make {folder}"
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shop_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a plain `dbt build` of the bundled log; look, but change nothing in it."""
-    home = tmp_path_factory.mktemp("shop")
+    return once_for_all_workers(tmp_path_factory, "shop", build_shop)
+
+
+def build_shop(home: Path) -> None:
     process = subprocess.run(
         [str(DBT), "build", "--no-use-colors"],
         capture_output=True,
@@ -49,7 +68,6 @@ def shop_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert process.returncode == 0, process.stdout + process.stderr
-    return home
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +75,7 @@ def shop_statements(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which a stream of the bundled log keeps its compiled statements."""
     from trainer.streaming.compiled import FOLDER, compile_statements
 
-    home = tmp_path_factory.mktemp("shop_statements")
-    compile_statements(str(ROOT / "data" / "shop.yml"), home)
-    return home / FOLDER
+    def make(home: Path) -> None:
+        compile_statements(str(ROOT / "data" / "shop.yml"), home)
+
+    return once_for_all_workers(tmp_path_factory, "shop_statements", make) / FOLDER

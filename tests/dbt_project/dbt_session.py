@@ -88,12 +88,56 @@ def parse_each_macro_once() -> None:
     MacroFuzzEnvironment.parse = parse_once
 
 
+def keep_types() -> None:
+    """Keep the types that dbt tries on a column of a result, and makes anew for each statement."""
+    from dbt_common.clients import agate_helper
+
+    build, made = agate_helper.build_type_tester, {}
+
+    def build_once(text_columns: Any, string_null_values: Any = ("null", "")) -> Any:
+        key = (tuple(text_columns), tuple(string_null_values or ()))
+        if key not in made:
+            made[key] = build(text_columns, string_null_values)
+        return made[key]
+
+    agate_helper.build_type_tester = build_once
+
+
+def leave_out_debug_lines() -> None:
+    """Make nothing of what dbt says to its debug log alone: no test reads that."""
+    from dbt_common.events.base_types import BaseEvent, EventLevel
+    from dbt_common.events.event_manager import EventManager
+
+    make, fire = BaseEvent.__init__, EventManager.fire_event
+
+    def make_later(self: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self).level_tag(self) == EventLevel.DEBUG:
+            object.__setattr__(self, "arguments", (args, kwargs))
+        else:
+            make(self, *args, **kwargs)
+
+    def of_message(self: Any, name: str) -> Any:
+        if "pb_msg" not in vars(self):
+            args, kwargs = vars(self)["arguments"]
+            make(self, *args, **kwargs)
+        return self.pb_msg if name == "pb_msg" else getattr(self.pb_msg, name)
+
+    def fire_others(self: Any, e: Any, level: Any = None, *args: Any, **kwargs: Any) -> None:
+        if level is not None or e.level_tag() != EventLevel.DEBUG:
+            fire(self, e, level, *args, **kwargs)
+
+    BaseEvent.__init__, BaseEvent.__getattr__ = make_later, of_message
+    EventManager.fire_event = fire_others
+
+
 def serve() -> None:
     """Answer requests on stdin, one a line, with dbt's exit code."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     parse_each_macro_once()
+    keep_types()
+    leave_out_debug_lines()
     replies = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)

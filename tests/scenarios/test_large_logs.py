@@ -6,6 +6,7 @@ The ones marked slow are left out of `make test`; `make test-slow` runs them.
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from dbt_session import DbtSession
+from dbt_session import PROJECT, DbtSession
 from oracle import DAY, Oracle, OracleConfig, account, differences
 from parity import StepFunction, expected, feature_differences, label_differences
 from published import published_bytes
@@ -121,9 +122,19 @@ def test_long_files_are_in_order(dbt_session: DbtSession, tmp_path: Path) -> Non
 
 
 def test_wide_rows_are_written_in_parts(dbt_session: DbtSession, tmp_path: Path) -> None:
-    """Half a million events a part, users in order; no user is lost between two of them."""
-    variables = write_uniform_log(tmp_path / "log.parquet", events=510_000, users=2000)
-    build = dbt_session(tmp_path / "home", variables, "--select", "+user_sequence")
+    """So many events a part, users in order; no user is lost between two of them."""
+    # A project to which a log is large that has a twentieth of the events.
+    project = Path(shutil.copytree(PROJECT, tmp_path / "repository" / "dbt_project"))
+    for name, large, less in (
+        ("parts.sql", "500000", "25000"),
+        ("change_log.sql", "250000", "12500"),
+    ):
+        macro = project / "macros" / "updates" / name
+        assert macro.read_text().count(large) == 1
+        macro.write_text(macro.read_text().replace(large, less))
+    variables = write_uniform_log(tmp_path / "log.parquet", events=25_500, users=500)
+    select = ("--select", "+user_sequence")
+    build = dbt_session(tmp_path / "home", variables, *select, project=project)
     assert build.returncode == 0, build.output
     file = f"{build.home}/features/user_sequence.parquet"
     # All rows of some users come before all rows of the others, once: there are two parts.
