@@ -17,14 +17,8 @@ MATRIX = np.array([[0.6, 0.2, 0.1, 0.1], [0.3, 0.5, 0.1, 0.1], [0.4, 0.3, 0.2, 0
 @pytest.fixture(scope="module")
 def home(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("article") / "home"
-    for command in (
-        ["build"],
-        ["apply"],
-        ["sync", "--at", "end"],
-        ["fit", "epochs=3"],
-    ):
-        finished = trainer(folder, *command, "--dataset", "data/article.yml")
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = trainer(folder, "demo", "--dataset", "data/article.yml", "epochs=3")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder
 
 

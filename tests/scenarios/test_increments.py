@@ -95,10 +95,11 @@ def test_any_sequence_of_builds_equals_a_full_refresh(
         assert done.returncode == 0, done.output
         return home
 
-    for number, log in enumerate(growth(rows, random.Random(seed))):
+    readings = growth(rows, random.Random(seed))
+    for number, log in enumerate((readings[0], *readings[2:])):
         _, variables = write_log(log, tmp_path / "log", config)
         build(home, variables)
-        if number in (2, 4):
+        if number in (1, 3):
             full = build(tmp_path / f"full {number}", variables)
             assert table_differences(home, full) == [], f"reading {number}"
     # What was known in the past, after all of it came; and back.
