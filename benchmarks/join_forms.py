@@ -33,7 +33,7 @@ STORES = {
     "stock": "duckdb",
     "dask": "dask",
 }
-CALLS = 3  # at most; a form that is slow is called once
+CALLS = 9  # at most; a form that is slow is called once
 PATIENCE_S = 5.0
 MEMORY_SHARE = 0.8  # of the machine: beyond it a form has run out of memory, and not the machine
 

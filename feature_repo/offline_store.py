@@ -361,8 +361,10 @@ def _is_plain(
     """Return whether a request can be understood without a session of its own."""
     return (
         isinstance(entity_df, (pd.DataFrame, pa.Table))
-        # A session says which setting is wrong before a file is blamed.
-        and settings == SessionSettings(folder=settings.folder)
+        # A session says which setting is wrong before a file is blamed. A bad folder to spill to
+        # is seen by none.
+        and settings
+        == SessionSettings(temp_directory=settings.temp_directory, folder=settings.folder)
         and all(snapshot.is_local(view.batch_source) for view, _ in views)
     )
 
