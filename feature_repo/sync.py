@@ -195,7 +195,7 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime) -> SyncReport:
             _collect(change, target, spool, _clock(change, known))
         names = {change.name for change in changes}
         rows, removed, cells = 0, 0, 0
-        with ledger.writing():
+        with _noting_now(home, instant), ledger.writing():
             for name in ledger.views():
                 if name.startswith(view_prefix(config)) and name not in names:
                     ledger.drop_view(name)
@@ -209,9 +209,27 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime) -> SyncReport:
     ledger.checkpoint()
     if target.rows_written is not None:
         rows, cells = target.rows_written, target.cells_written
-    with replacing(online_now_path(home)) as fresh:
-        fresh.write_text(json.dumps({"at": instant.isoformat()}), encoding="utf-8")
     return SyncReport(instant, len(views), rows, cells, removed)
+
+
+@contextmanager
+def _noting_now(home: Path, instant: datetime) -> Iterator[None]:
+    """Note which instant is online, once the body has brought it there.
+
+    The note is written before and named after, so that a disk without room for it is told while
+    nothing has changed.
+    """
+    path = online_now_path(home)
+    with replacing(path) as fresh:
+        try:
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(json.dumps({"at": instant.isoformat()}))
+        except OSError as error:
+            raise BadInput(
+                f"{path} cannot be written ({error.strerror}): make room on its disk and run the "
+                "command again; what was in force still is"
+            ) from None
+        yield
 
 
 def known_until(home: Path, clocks: Iterable[int | None]) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,10 +18,13 @@ import pyarrow as pa
 import yaml
 
 from dbt_runner import ROOT
+from trainer.streaming.compiled import compile_statements
+from trainer.streaming.computation import read_log
 from trainer.streaming.engine import Engine
 from trainer.streaming.events import Arrival, Verdict
 
 Row = dict[str, Any]
+CLOCK = datetime(2024, 5, 1, 12, tzinfo=UTC)  # after the bundled log's end
 
 
 class OnlineRowsInMemory:
@@ -258,3 +263,29 @@ def tail_begins(events: list[Event]) -> datetime:
     """The clock before the first event."""
     first = min(e.arrived for e in events if e.arrived is not None)
     return first - timedelta(microseconds=1)
+
+
+def shop_events(count: int, users: int, seed: int = 1) -> list[dict[str, str | None]]:
+    """New events of the bundled log, in order, with ids of their own."""
+    rng = random.Random(seed)
+    return [
+        {
+            "user_id": f"u{rng.randrange(users):03}",
+            "action_type": rng.choice(["browse", "search", "cart", "purchase"]),
+            "time_stamp": (CLOCK - timedelta(seconds=count - number)).isoformat(),
+            "event_id": f"new-{seed}-{number}",
+            "item_id": rng.choice(["i001", "i002", None]),
+        }
+        for number in range(count)
+    ]
+
+
+def known_events(home: Path, prefix: str) -> Counter[str]:
+    """How often staging counts each new event of the journal."""
+    statements = compile_statements(str(ROOT / "data" / "shop.yml"), home)
+    rows, _ = read_log(statements, sorted((home / "journal").glob("events-*")), datetime.now(UTC))
+    return Counter(
+        row["event_id"]
+        for row in rows.select(["event_id", "verdict"]).to_pylist()
+        if row["verdict"] == "accepted" and row["event_id"].startswith(prefix)
+    )

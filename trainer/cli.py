@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from feature_repo.errors import BadInput
-from trainer.commands import answers, features, models, services, walk
+from trainer.commands import answers, features, journal, models, services, walk
 
 BAD_INPUT = 2
 
@@ -39,7 +39,7 @@ app = typer.Typer(
         "data/build/<dataset>, or under SCALESPACE_HOME."
     ),
 )
-for group in (features, models, answers, services, walk):
+for group in (features, models, answers, services, journal, walk):
     app.add_typer(group.commands)
 
 

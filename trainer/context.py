@@ -92,8 +92,9 @@ class ContextEncoder:
         matrix = self.features.transform(examples.features, examples.instants)
         if self.rows is None:
             return matrix
-        chances = np.log(np.maximum(self.rows.probabilities(examples), _LEAST))
-        total = np.log1p(own_counts(examples, self.rows.states).sum(axis=1, keepdims=True))
+        counts = own_counts(examples, self.rows.states)
+        chances = np.log(np.maximum(self.rows.probabilities(examples, counts), _LEAST))
+        total = np.log1p(counts.sum(axis=1, keepdims=True))
         return np.hstack([matrix, chances.astype(np.float32), total.astype(np.float32)])
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,10 +255,7 @@ def features_now(store: FeatureStore, users: Sequence[str], wanted: Sequence[Fea
     from feature_repo.online_store import is_packed, read_features
 
     if is_packed(store.config):
-        by_view: dict[str, list[tuple[str, str]]] = {}
-        for feature in wanted:
-            by_view.setdefault(feature.view, []).append((feature.name, _PACKED[feature.type]))
-        found = read_features(store.config, users, by_view)
+        found = read_features(store.config, users, _packed_by_view(tuple(wanted)))
         return _table({f.name: found[f.view][f.name] for f in wanted}, wanted)
     answer = store.get_online_features(
         features=[feature.reference for feature in wanted],
@@ -266,10 +264,19 @@ def features_now(store: FeatureStore, users: Sequence[str], wanted: Sequence[Fea
     return typed({feature.name: answer[feature.name] for feature in wanted}, wanted)
 
 
+@functools.lru_cache(maxsize=32)
+def _packed_by_view(wanted: tuple[Feature, ...]) -> dict[str, list[tuple[str, str]]]:
+    """Name and kind of the features of each view: a server asks for the same ones every time."""
+    by_view: dict[str, list[tuple[str, str]]] = {}
+    for feature in wanted:
+        by_view.setdefault(feature.view, []).append((feature.name, _PACKED[feature.type]))
+    return by_view
+
+
 def _table(columns: dict[str, pa.Array], wanted: Sequence[Feature]) -> pa.Table:
     """A table of packed columns; the store keeps an instant as seconds."""
     arrays = [
-        columns[f.name].cast(pa.timestamp("s")).cast(_ARROW[f.type])
+        columns[f.name].view(pa.timestamp("s")).cast(_ARROW[f.type])
         if f.type == "TIMESTAMP"
         else columns[f.name]
         for f in wanted

@@ -113,7 +113,7 @@ class Predictor:
         more
             Features to read beside those that the model needs.
         """
-        wanted = tuple(dict.fromkeys((*self.features, *more)))
+        wanted = tuple(dict.fromkeys((*self.features, *more))) if more else self.features
         names = np.array(users, dtype=object)
         if instant is None:
             instant = parse_instant(online_now(self.home), "the online store's now")

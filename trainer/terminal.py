@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trainer.evaluation import SampleRow
     from trainer.prediction import Prediction
     from trainer.reasons import Reasons
+    from trainer.streaming.pruning import Pruning
 
 console = Console(highlight=False, soft_wrap=True)
 _SHOWN = (("accuracy", 3), ("log_loss", 3), ("macro_recall", 3), ("top_3", 3), ("ece", 3))
@@ -51,6 +52,21 @@ def sync_line(report: SyncReport) -> str:
         f"{report.rows:,} rows ({report.cells:,} values) of {report.views} views written, "
         f"{report.removed:,} rows removed; now = {now} UTC{aside}"
     )
+
+
+def journal_lines(found: Pruning, removed: bool) -> list[str]:
+    """What a journal holds, and what of it the log has as well."""
+    lines = sum(file.lines for file in found.files)
+    alone = sum(file.only_here for file in found.files)
+    spare = sum(file.lines for file in found.spare)
+    size = sum(file.size for file in found.spare)
+    verb = "were removed" if removed else "can be removed with --prune"
+    return [
+        f"files: {len(found.files)}, with {lines:,} events; "
+        f"the log does not have {alone:,} of them",
+        f"files that {verb}, because the log has all of their events: {len(found.spare)} "
+        f"({spare:,} events, {size:,} bytes)",
+    ]
 
 
 def verify_lines(report: VerifyReport) -> list[str]:

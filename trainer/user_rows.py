@@ -117,9 +117,21 @@ class UserRows:
             )
         return rows
 
-    def probabilities(self, examples: Examples) -> NDArray[np.float64]:
-        """The backed-off row of each example; # [rows, states]."""
-        return self._backed_off(own_counts(examples, self.states), examples.states, self.strength)
+    def probabilities(
+        self, examples: Examples, counts: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """The backed-off row of each example; # [rows, states].
+
+        Parameters
+        ----------
+        examples
+            # [rows]
+        counts
+            # [rows, states], what :func:`own_counts` gave for them, where it was asked already.
+        """
+        if counts is None:
+            counts = own_counts(examples, self.states)
+        return self._backed_off(counts, examples.states, self.strength)
 
     def _backed_off(self, counts: NDArray, states: NDArray, strength: float) -> NDArray:
         mixed = backed_off(counts, self.population[states], strength)  # -1 is the last row

@@ -5,7 +5,7 @@ N1    test_a_late_row_behind_the_last_sync_is_online_after_the_next
 N2    test_to_2099_and_back_to_now
 N4    test_a_reading_process_never_sees_an_error
 N6    test_ten_million_rows_stay_under_two_gigabytes (slow)
-N9    test_the_registry_is_never_written
+N9    test_the_registry_is_never_written, test_a_thousand_syncs_leave_no_more_than_one (slow)
 N10   test_a_second_sync_writes_nothing, test_any_history_of_builds_and_syncs
 """
 
@@ -326,6 +326,72 @@ def test_the_registry_is_never_written(publish, tmp_path):
         before.st_size,
         before.st_mtime_ns,
     )
+
+
+@pytest.mark.slow
+def test_a_thousand_syncs_leave_no_more_than_one(publish, tmp_path):
+    """N9 as it is written: neither the registry nor anything else beside it grows."""
+    home = publish(tmp_path, {"v": table(FIRST)})
+    apply(home)
+    folder = online_store_path(home).parent
+
+    def sizes() -> dict[str, int]:
+        # What is in the write-ahead log comes into the file when it is closed.
+        OnlineDatabase.at(online_store_path(home)).close()
+        return {file.name: file.stat().st_size for file in folder.iterdir()}
+
+    for second in range(10):
+        sync(home, at(second))
+    after_ten = sizes()
+    before = registry_path(home).read_bytes()
+    for turn in range(1_000):
+        second = turn % 60
+        sync(home, at(second))
+        if turn % 100 == 0:
+            assert online(open_store(home)) == expected(FIRST, second)
+    assert sizes() == after_ten
+    assert registry_path(home).read_bytes() == before
+
+
+def test_a_disk_that_is_full_leaves_the_last_sync(publish, tmp_path):
+    """The whole sync on a file system of 256 kB: all or nothing, and then it goes on."""
+    few, many = _many(20), _many(3_000)
+    home = publish(tmp_path / "home", few)
+    folder = online_store_path(home).parent
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount a small file system")
+    try:
+        store = apply(home)
+        references = {name: [(f"n_{name}", "INT64")] for name in few}
+        users = ["u0", "u19", "u2999"]
+
+        def values() -> list[list[int | None]]:
+            found = read_features(store.config, users, references)
+            return [found[name][f"n_{name}"].to_pylist() for name in few]
+
+        sync(home, at(0))
+        assert values() == [[0, 0, None]] * 3
+        publish(home, many)
+        ballast = folder / "ballast"
+        for free in (0, 4_096, 65_536, 0):
+            # Without a byte, for the note alone, and for a part of the rows.
+            ballast.write_bytes(b"")
+            room = os.statvfs(folder)
+            ballast.write_bytes(b"x" * max(room.f_bavail * room.f_bsize - free, 0))
+            with pytest.raises(BadInput, match="cannot be written .*: make room on its disk"):
+                sync(home, at(10))
+            assert values() == [[0, 0, None]] * 3
+            assert online_now(home) == at(0).replace(tzinfo=UTC)
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+        assert sync(home, at(10)).rows == 3 * 3_000
+        assert values() == [[1, 1, 1]] * 3
+        assert verify(home).mismatches == 0
+    finally:
+        OnlineDatabase.at(online_store_path(home)).close()
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_damaged_store_is_made_anew(publish, tmp_path):

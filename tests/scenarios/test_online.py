@@ -1,4 +1,34 @@
-"""The bundled log through builds and syncs: online is offline, in every view and feature."""
+"""The bundled log through builds and syncs: online is offline, in every view and feature.
+
+Cases of others that the online store answers, and the test of each. `sync` stands for
+feature_repo/test_sync_changes.py, `store` for feature_repo/test_online_store.py, `packing` for
+feature_repo/test_packing.py, and `api` for trainer/serving/test_api.py.
+
+N1   sync     test_a_late_row_behind_the_last_sync_is_online_after_the_next
+     here     test_late_rows_and_lost_users_after_an_increment (slow)
+N2   sync     test_to_2099_and_back_to_now
+N3   store    test_the_newest_stays_in_any_order, test_an_old_window_again_changes_nothing,
+              test_the_newest_stays_whatever_the_order
+N4   sync     test_a_reading_process_never_sees_an_error
+N5   store    test_readers_and_a_writer_in_two_processes,
+              test_readers_and_a_writer_for_a_minute (slow)
+N6   sync     test_ten_million_rows_stay_under_two_gigabytes (slow)
+N7   store    test_arrays_come_back_or_are_refused
+     packing  test_an_array_with_a_null_is_refused
+N8   store    test_a_column_of_nulls_loads_as_null
+     packing  test_null_zero_nan_and_empty_are_four_answers
+N9   sync     test_the_registry_is_never_written,
+              test_a_thousand_syncs_leave_no_more_than_one (slow)
+N10  sync     test_a_second_sync_writes_nothing, test_any_history_of_builds_and_syncs
+N11  api      test_features_stand_in_the_order_of_the_signature
+N12  api      test_an_out_of_order_request_counts_no_later_event
+N13  store    test_null_empty_nan_and_zero_are_four_answers
+     packing  test_null_zero_nan_and_empty_are_four_answers
+     api      test_null_zero_and_nan_are_three_answers
+     offline  feature_repo/test_verify.py: test_what_was_synced_is_equal
+
+feature_repo/test_sync_elsewhere.py holds N1, N2, N10 and N13 for Redis and PostgreSQL too.
+"""
 
 from __future__ import annotations
 

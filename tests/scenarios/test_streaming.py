@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -24,22 +26,22 @@ from dbt_session import DbtSession
 from oracle import account
 from strategies import random_log, write_log
 from streaming_replay import (
+    CLOCK,
     Comparison,
     OnlineRowsInMemory,
     Published,
     home_beside,
+    known_events,
     settle,
+    shop_events,
     write_dataset,
 )
-from trainer.streaming.compiled import compile_statements
-from trainer.streaming.computation import read_log
 from trainer.streaming.engine import Engine
 from trainer.streaming.events import Arrival, Verdict
 from trainer_runner import Trainer
 
 FIRST_POSITION = 10**12
 BUILD_CLOCK_US = 1_900_000_000_000_000  # any day between the logs' ends and their future
-CLOCK = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 def text_rows(path: Path) -> list[dict[str, str | None]]:
@@ -60,32 +62,6 @@ def reader(path: Path) -> str:
     if path.suffix == ".parquet":
         return f"read_parquet('{path}')"
     return f"read_csv('{path}', all_varchar = true)"
-
-
-def shop_events(count: int, users: int, seed: int = 1) -> list[dict[str, str | None]]:
-    """New events of the bundled log, in order, with ids of their own."""
-    rng = random.Random(seed)
-    return [
-        {
-            "user_id": f"u{rng.randrange(users):03}",
-            "action_type": rng.choice(["browse", "search", "cart", "purchase"]),
-            "time_stamp": (CLOCK - timedelta(seconds=count - number)).isoformat(),
-            "event_id": f"new-{seed}-{number}",
-            "item_id": rng.choice(["i001", "i002", None]),
-        }
-        for number in range(count)
-    ]
-
-
-def known_events(home: Path, prefix: str) -> Counter[str]:
-    """How often staging counts each new event of the journal."""
-    statements = compile_statements(str(ROOT / "data" / "shop.yml"), home)
-    rows, _ = read_log(statements, sorted((home / "journal").glob("events-*")), datetime.now(UTC))
-    return Counter(
-        row["event_id"]
-        for row in rows.select(["event_id", "verdict"]).to_pylist()
-        if row["verdict"] == "accepted" and row["event_id"].startswith(prefix)
-    )
 
 
 def in_batches(
@@ -366,23 +342,23 @@ def test_time_alone_changes_rows(shop_home: Path, shop_statements: Path, tmp_pat
 
 
 def test_a_user_who_cannot_be_computed_does_not_hold_up_the_others(
-    shop_home: Path, shop_statements: Path, tmp_path: Path
+    shop_home: Path, shop_statements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two durations whose sum passes BIGINT."""
+    """As a sum that passes its type would do it, were there one."""
     home = home_beside(shop_home, tmp_path, shop_statements)
     online = OnlineRowsInMemory()
     engine = Engine("data/shop.yml", home, online, clock=lambda: CLOCK)
+    compute = engine._computation.rows_in_force
+
+    def fails_for_one(history: pa.Table, now: datetime) -> Iterator[tuple[str, pa.Table]]:
+        if "endless" in history["user_id"].to_pylist():
+            raise duckdb.OutOfRangeException("overflow in a sum")
+        return compute(history, now)
+
+    monkeypatch.setattr(engine._computation, "rows_in_force", fails_for_one)
     events = shop_events(30, users=10)
-    too_long = [
-        {
-            **events[0],
-            "user_id": "endless",
-            "event_id": f"endless{n}",
-            "duration_ms": str(2**63 - 1),
-        }
-        for n in range(2)
-    ]
-    verdicts = engine.take([Arrival(event) for event in [*events[:15], *too_long, *events[15:]]])
+    endless = [{**events[0], "user_id": "endless", "event_id": f"endless{n}"} for n in range(2)]
+    verdicts = engine.take([Arrival(event) for event in [*events[:15], *endless, *events[15:]]])
     assert {v.verdict for v in verdicts} == {"accepted"}
     assert engine.waiting == 0
     assert set(online.rows["user_activity_all"]) == {str(e["user_id"]) for e in events}

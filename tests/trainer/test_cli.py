@@ -23,7 +23,7 @@ from trainer.cli import app
 
 COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
-    *("predict", "explain", "serve", "stream", "demo"),
+    *("predict", "explain", "serve", "stream", "journal", "demo"),
 )
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}

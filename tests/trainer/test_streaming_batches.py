@@ -6,13 +6,16 @@ import io
 import json
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
 
+from trainer.serving.event_metrics import EventMetrics
 from trainer.streaming.batches import Batches, Overloaded, Stopped
 from trainer.streaming.events import Arrival, Verdict
 from trainer.streaming.journal import JournalError
@@ -32,6 +35,7 @@ class PlainEngine:
         self.gate.set()
         self.failure: Exception | None = None
         self.idled, self.closed = 0, False
+        self.waiting = 0
 
     def take(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         self.entered.set()
@@ -115,7 +119,9 @@ def engine() -> PlainEngine:
 def client(engine: PlainEngine):
     batches = Batches(engine, most_waiting=5)
     app = FastAPI()
-    app.include_router(make_events_router(batches))
+    app.state.registry = CollectorRegistry()
+    measured = EventMetrics(app.state.registry, lambda: batches.waiting, lambda: batches.not_online)
+    app.include_router(make_events_router(batches, measured.observe))
     with TestClient(app) as client:
         yield client
     engine.gate.set()
@@ -134,6 +140,35 @@ def test_one_event_or_many_over_http(client: TestClient) -> None:
     assert verdicts[2]["reason"] == 'no column "what"; the log has id, user'
     assert verdicts[3]["reason"] == "it is no JSON object"
     assert client.post("/events", json=[]).json() == {"verdicts": []}
+
+
+def test_what_prometheus_reads_of_events(client: TestClient, engine: PlainEngine) -> None:
+    registry: CollectorRegistry = client.app.state.registry  # type: ignore[attr-defined]
+
+    def figure(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"scalespace_{name}", labels)
+
+    def counts() -> list[float | None]:
+        verdicts = ("accepted", "duplicate", "rejected", "malformed")
+        return [figure("events_total", verdict=verdict) for verdict in verdicts]
+
+    assert counts() == [0, 0, 0, 0]  # a rate needs them from the start
+    client.post("/events", json=[{"id": "a"}, {"id": "b"}, {"id": "a"}, 7])
+    assert counts() == [2, 1, 0, 1]
+    engine.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.post, "/events", json=[{"id": "c"}, {"id": "d"}])
+        while figure("events_waiting") != 2:
+            assert not running.done()
+        time.sleep(0.3)
+        engine.waiting = 5
+        assert figure("events_users_not_online") == 5
+        engine.gate.set()
+        assert running.result().status_code == 200
+    assert counts() == [4, 1, 0, 1]
+    # Two of them waited for 0.3 s.
+    assert figure("event_visible_seconds_count") == 4
+    assert (figure("event_visible_seconds_sum") or 0) >= 0.6
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'"a"', b"7", b"null", b"\xff", b"[" * 50_000])

@@ -97,6 +97,25 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
+def test_a_file_is_begun_when_it_is_asked_for(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin_file()  # of nothing
+    put(journal, arrivals("a", "b"))
+    journal.begin_file()
+    journal.begin_file()  # twice is once
+    put(journal, arrivals("c"))
+    put(journal, arrivals("d"))
+    journal.begin_file()
+    journal.close()  # before a line came: there is no empty file
+    names = [path.name for path in journal.files()]
+    assert names == ["events-000000000001.ndjson", "events-000000000003.ndjson"]
+    again = Journal(tmp_path)
+    put(again, arrivals("e"))
+    assert [path.name for path in again.files()] == names
+    assert users_in(again, after=1) == [(2, "b"), (3, "c"), (4, "d"), (5, "e")]
+    again.close()
+
+
 def test_one_process_writes(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     with pytest.raises(BadInput, match="written by another process"):

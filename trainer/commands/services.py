@@ -61,6 +61,7 @@ def serve(
     if not events:
         serve_app(app, settings, host, port)
         return
+    from trainer.serving.event_metrics import EventMetrics
     from trainer.streaming.batches import Batches
     from trainer.streaming.engine import Engine
     from trainer.streaming.online import StoredOnline
@@ -68,7 +69,12 @@ def serve(
 
     batches = Batches(Engine(dataset, home, StoredOnline(home)))
     try:
-        app.include_router(make_events_router(batches))
+        measured = EventMetrics(
+            app.state.serving.metrics.registry,
+            waiting=lambda: batches.waiting,
+            not_online=lambda: batches.not_online,
+        )
+        app.include_router(make_events_router(batches, measured.observe))
         serve_app(app, settings, host, port)
     finally:
         batches.close()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from trainer.prediction import Prediction, Predictor
@@ -54,8 +54,8 @@ register_url_convertor("text", _AnyText())
 router = APIRouter(tags=["predictions"], responses=PROBLEMS)
 
 
-@router.post("/predict", responses=BODY_PROBLEMS)
-async def predict(request: PredictRequest, serving: Serving) -> PredictResponse:
+@router.post("/predict", responses=BODY_PROBLEMS, response_model=PredictResponse)
+async def predict(request: PredictRequest, serving: Serving) -> Response:
     """The distribution of the next action of 1 to 1,000 users."""
     predictor = serving.model.predictor
     answers: Sequence[Prediction]
@@ -71,7 +71,7 @@ async def predict(request: PredictRequest, serving: Serving) -> PredictResponse:
         answers = await serving.batches.ask(predictor, request.users)
     for answer in answers:
         serving.metrics.predictions.labels("true" if answer.cold else "false").inc()
-    return PredictResponse(
+    found = PredictResponse(
         run=predictor.run.name,
         now=answers[0].at,
         predictions=[
@@ -85,6 +85,8 @@ async def predict(request: PredictRequest, serving: Serving) -> PredictResponse:
             for answer in answers
         ],
     )
+    # The framework would check the answer again, and make plain objects of it before the text.
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
 def measured_predict(

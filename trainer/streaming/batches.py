@@ -66,6 +66,11 @@ class Batches:
         """Events that arrived and were not taken in yet."""
         return self._waiting
 
+    @property
+    def not_online(self) -> int:
+        """Users with events that the online store does not show yet."""
+        return self._engine.waiting
+
     def submit(self, arrivals: Sequence[Arrival]) -> Future[list[Verdict]]:
         """Hand events in; the future holds their verdicts when they are safe and online.
 

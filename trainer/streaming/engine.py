@@ -26,9 +26,10 @@ from trainer.streaming.references import read_references
 
 _log = logging.getLogger(__name__)
 
-# More of them at a time would hold up the events that arrive meanwhile.
-USERS_AT_A_TIME = 500
-EVENTS_AT_A_TIME = 50_000  # of their histories
+# A batch of arrivals is one computation wherever it can be: the planning of its statements is paid
+# once. More at a time would hold up the events that arrive meanwhile.
+USERS_AT_A_TIME = 1_000
+EVENTS_AT_A_TIME = 200_000  # of their histories
 # Whoever has a longer history is computed in pauses: he would hold up everybody else's events.
 LONG_HISTORY = 20_000
 _SOURCES_KEPT = 200_000
@@ -312,6 +313,10 @@ class Engine:
 
     def _load(self) -> None:
         self._publication = self._published()
+        files = self.journal.files()
+        if files and _modified(self._publication) > _modified(files[-1]):
+            # What that build has read can go one day, file by file; see trainer.streaming.pruning.
+            self.journal.begin_file()
         self._statements = compile_statements(self._dataset_path, self.home)
         references = read_references(self.home, self._statements.references)
         now = self._clock()
@@ -374,6 +379,13 @@ class Engine:
             _log.info("there is a new build; the log is read again")
             self._computation.close()
             self._load()
+
+
+def _modified(path: str | Path) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def _rows(table: pa.Table, names: Iterable[str]) -> Iterable[tuple]:

@@ -3,8 +3,9 @@
 It lies in ``<home>/journal/``. Each line of ``events-<number>.ndjson`` is one event as it arrived,
 ``{"number": n, "arrived_at": instant, "source": id, "event": {column: text}}``, numbered from 1
 without gaps; a file is named by its first number. A line counts when it is whole, with its newline,
-and the disk has it. ``applied.json`` says up to which number the online store has the rows: what
-comes after is computed again at the next start.
+and the disk has it. A new build begins a new file, so that whole files can go once the log has
+their events (`trainer.streaming.pruning`). ``applied.json`` says up to which number the online
+store has the rows: what comes after is computed again at the next start.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Journal:
         files = self.files()
         self._size = 0
         self._first = 1
+        self._is_full = False
         self.last = 0
         if files:
             try:
@@ -72,6 +74,10 @@ class Journal:
     def files(self) -> list[Path]:
         """The files in the order of their lines."""
         return sorted(self.folder.glob("events-*.ndjson"))
+
+    def begin_file(self) -> None:
+        """Let the next line begin a file of its own, unless this one is still empty."""
+        self._is_full = self.last >= self._first
 
     def prepare(self, arrivals: Sequence[Arrival], arrived_at: datetime) -> list[str]:
         """The lines that these events would be, were they appended now."""
@@ -92,7 +98,8 @@ class Journal:
         JournalError
             If it does not take them; the journal is then as it was before.
         """
-        if self._file is None or self.last - self._first + 1 >= self._lines_per_file:
+        lines_here = self.last - self._first + 1
+        if self._file is None or self._is_full or lines_here >= self._lines_per_file:
             self._open_next()
         assert self._file is not None
         data = ("\n".join(lines) + "\n").encode()
@@ -132,7 +139,7 @@ class Journal:
         """The lines with a larger number, parsed."""
         files = self.files()
         for place, file in enumerate(files):
-            if place + 1 < len(files) and _first_number(files[place + 1]) <= number + 1:
+            if place + 1 < len(files) and first_number(files[place + 1]) <= number + 1:
                 continue
             with file.open("rb") as stream:
                 for text in stream:
@@ -162,9 +169,11 @@ class Journal:
         if self._file is not None:
             os.close(self._file)
         self._file, self._size, self._first = file, os.fstat(file).st_size, self.last + 1
+        self._is_full = False
 
 
-def _first_number(file: Path) -> int:
+def first_number(file: Path) -> int:
+    """The number of a file's first line."""
     return int(file.stem.removeprefix("events-"))
 
 
@@ -173,7 +182,7 @@ def _repair(file: Path) -> tuple[int, int]:
 
     Its batch was never answered, so nobody counts on it.
     """
-    first = last = _first_number(file)
+    first = last = first_number(file)
     last -= 1
     whole = 0
     with file.open("rb+") as stream:

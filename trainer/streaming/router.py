@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request
@@ -47,13 +49,17 @@ class Problem(BaseModel):
     detail: str
 
 
-def make_events_router(batches: Batches) -> APIRouter:
+def make_events_router(
+    batches: Batches, observe: Callable[[list[Verdict], float], None] | None = None
+) -> APIRouter:
     """The route ``POST /events`` around an engine.
 
     Parameters
     ----------
     batches : Batches
         What runs the engine; the caller closes it when the server stops.
+    observe
+        Told the verdicts of each request and how many seconds they took.
     """
     router = APIRouter()
 
@@ -77,7 +83,9 @@ def make_events_router(batches: Batches) -> APIRouter:
         When this answers, accepted events are on the disk and their users' features are online. An
         event that is sent again is a duplicate of itself, by its id.
         """
-        given = _parsed(await _body(request))
+        body = await _body(request)
+        arrived = time.perf_counter()
+        given = _parsed(body)
         answers: list[Verdict | None] = []
         arrivals = []
         for event in given:
@@ -87,12 +95,10 @@ def make_events_router(batches: Batches) -> APIRouter:
             except Malformed as error:
                 answers.append(Verdict(MALFORMED, str(error)))
         verdicts = iter(await _submitted(batches, arrivals) if arrivals else ())
-        return EventVerdicts(
-            verdicts=[
-                EventVerdict.model_validate((answer or next(verdicts)).as_dict())
-                for answer in answers
-            ]
-        )
+        found = [answer or next(verdicts) for answer in answers]
+        if observe is not None:
+            observe(found, time.perf_counter() - arrived)
+        return EventVerdicts(verdicts=[EventVerdict.model_validate(v.as_dict()) for v in found])
 
     return router
 

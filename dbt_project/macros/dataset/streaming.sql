@@ -9,7 +9,7 @@
   {{ return(var('streaming', false)) }}
 {% endmacro %}
 
-{#- What the stream hands to the models: arrivals (rows of the log), touched (key, touched_from), clock (instant). -#}
+{#- What the stream hands to the models: arrivals (rows of the log), touched (key, touched_from, touched_until; unique by key), clock (instant). -#}
 {% macro streaming_relation(name) %}
   {{ return('streaming.' ~ name) }}
 {% endmacro %}

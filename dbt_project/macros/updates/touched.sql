@@ -33,9 +33,11 @@
 {% endmacro %}
 
 {#-
-  `<key>, touched_from` of what the model redoes; to be used only where is_update().
+  `<key>, touched_from` of what the model redoes, in a stream with `touched_until`; to be used only where is_update().
 -#}
 {% macro touched(key='user_id') %}
+  {#- A stream asks for no step after its clock, which stands beside each owner. -#}
+  {%- if is_streaming() -%}{{- return('(select key as ' ~ key ~ ', touched_from, touched_until from ' ~ streaming_relation('touched') ~ ')') -}}{%- endif -%}
   {{- return('(select key as ' ~ key ~ ', min(touched_from) as touched_from from ' ~ touched_rows(model, update_scope()) ~ ' group by key)') -}}
 {% endmacro %}
 

@@ -50,15 +50,22 @@
 {{ totals_in_reach(running_totals, scale, key) }}reappearance_steps as (
     select
         {{ key }},
-        {{ 'greatest(event_timestamp, coalesce(base_at, event_timestamp)) as event_timestamp' if update else 'event_timestamp' }}
+        {{ reappearance_instant(width) if update else 'event_timestamp' }}
         {%- for thing in things %}
         {%- set leaves -%}
           ({{ thing.key }} is not null and {{ thing.name }}_returns_in_us is null or {{ thing.name }}_returns_in_us >= {{ width }})
         {%- endset %},
-        count(*) filter (where {{ thing.key }} is not null and {{ thing.name }}_seen_us_ago is null
+        {%- set enters -%}
+          ({{ thing.key }} is not null and {{ thing.name }}_seen_us_ago is null
             {%- if width is not none %} or {{ thing.name }}_seen_us_ago >= {{ width }}{% endif %})
+        {%- endset %}
         {%- if update and width is not none %}
-            - count(*) filter (where event_timestamp < base_at and {{ leaves }})
+        count(*) filter (where event_timestamp >= coalesce(base_at, event_timestamp) and {{ enters }})
+            -- What had entered before and not left: it returns in reach, within the window.
+            + count(*) filter (where event_timestamp < base_at and {{ thing.name }}_returns_in_us < {{ width }}
+                and event_timestamp + to_microseconds({{ thing.name }}_returns_in_us) >= base_at)
+        {%- else %}
+        count(*) filter (where {{ enters }})
         {%- endif %} as {{ thing.name }}_entries
         {%- if width is not none %},
         count(*) filter (where {{ 'event_timestamp >= coalesce(base_at, event_timestamp) and ' if update }}{{ leaves }}) as {{ thing.name }}_exits
@@ -67,6 +74,10 @@
     from {{ appearances }}
     {%- if update %}
     join reach using ({{ key }})
+    {%- if width is not none %}
+    -- What is older has left before.
+    where event_timestamp >= coalesce(base_at - to_microseconds({{ width }}), event_timestamp)
+    {%- endif %}
     {%- endif %}
     group by all
 ),
@@ -91,6 +102,26 @@ counted_totals as (
     join reappearance_totals using ({{ key }}, event_timestamp)
 )
 {% endmacro %}
+
+{#-
+  In an update, the instant of the running totals at which an appearance counts: its own, or the first one in reach. Of
+  a stream's totals what lies between the past and the touched instants is left out (see totals_in_reach), and counts
+  at the first touched one.
+-#}
+{% macro reappearance_instant(width) -%}
+  {%- set in_reach = 'greatest(event_timestamp, coalesce(base_at, event_timestamp))' -%}
+  {%- if is_streaming() -%}
+    case
+            when event_timestamp >= touched_from then event_timestamp
+            {%- if width is not none %}
+            when event_timestamp <= touched_until - to_microseconds({{ width }}) then {{ in_reach }}
+            {%- endif %}
+            else touched_from
+        end as event_timestamp
+  {%- else -%}
+    {{ in_reach }} as event_timestamp
+  {%- endif -%}
+{%- endmacro %}
 
 {#- The number of different things in the window. -#}
 {% macro window_distinct(thing, scale) %}

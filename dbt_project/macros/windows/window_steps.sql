@@ -26,7 +26,7 @@
         past.{{ key }},
         past.event_timestamp + {{ width }},
         {{ caller() | trim }}
-    from {{ '(select * from ' ~ totals ~ ' where event_timestamp + ' ~ width ~ ' >= touched_from)' if update else totals }} as past
+    from {{ '(select * from ' ~ totals ~ ' where event_timestamp + ' ~ width ~ ' >= touched_from' ~ (' and event_timestamp + ' ~ width ~ ' <= touched_until' if is_streaming()) ~ ')' if update else totals }} as past
     asof join {{ totals }} as now
         on past.{{ key }} = now.{{ key }} and past.event_timestamp + {{ width }} >= now.event_timestamp
     -- An expiry that falls on an entry has its row already.
@@ -38,11 +38,14 @@
   In an update, the CTEs `reach` and `totals`, with a comma after them: of each touched owner, the running totals that
   the steps from touched_from on can see, which go back to the last instant at or before touched_from - W. So the cost
   of an update is that of the rows that it makes. Otherwise nothing.
+
+  A stream has no use for steps after touched_until. Those before it see of the totals what is at or after touched_from,
+  and what had left the window by touched_until: for a long window a row or two, where it holds a user's whole year.
 -#}
 {% macro totals_in_reach(running_totals, scale, key='user_id') %}
 {%- if is_update() -%}
 reach as (
-    select touched.{{ key }}, touched.touched_from, base.event_timestamp as base_at
+    select touched.*, base.event_timestamp as base_at
     from {{ touched(key) }} as touched
     asof left join {{ running_totals }} as base
         on touched.{{ key }} = base.{{ key }}
@@ -52,10 +55,15 @@ reach as (
 ),
 
 totals as (
-    select totals.*, reach.touched_from
+    select totals.*, reach.touched_from{{ ', reach.touched_until' if is_streaming() }}
     from {{ running_totals }} as totals
     join reach using ({{ key }})
     where totals.event_timestamp >= coalesce(reach.base_at, totals.event_timestamp)
+    {%- if is_streaming() %}
+        and totals.event_timestamp <= reach.touched_until
+        and (totals.event_timestamp >= reach.touched_from
+        {%- if scale != 'all' %} or totals.event_timestamp <= reach.touched_until - to_microseconds({{ duration_us(scale) }}){% endif %})
+    {%- endif %}
 ),
 
 {% endif -%}

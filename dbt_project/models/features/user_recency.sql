@@ -1,14 +1,53 @@
 -- Grain: one instant of one user with an event.
 {{ config(meta={'family': 'user_recency', 'update_by': 'user'}) }}
 
+{%- set last_known_names = ['item_id', 'category_id', 'location'] %}
+{%- if is_update() %}
+-- The events that the rows from the first touched instant on can see: the six before it, and those that were known last.
+with log as (
+    select events.*
+    from {{ ref('int_events') }} as events
+    join (
+        select
+            user_id,
+            min(event_position) filter (where event_timestamp >= touched_from) as first_position
+            {%- for name in last_known_names %},
+            max(event_position) filter (where event_timestamp < touched_from and {{ name }} is not null) as {{ name }}_at
+            {%- endfor %}
+        from {{ of_touched(ref('int_events')) }}
+        group by user_id
+    ) as touched
+        on events.user_id = touched.user_id
+        and (
+            events.event_position >= touched.first_position - 6
+            {%- for name in last_known_names %} or events.event_position = touched.{{ name }}_at{% endfor %}
+        )
+),
+
+instants as (
+    select totals.*
+    from {{ ref('int_user_totals') }} as totals
+    join (
+        select
+            user_id,
+            coalesce(list_min(max(event_timestamp, 6) filter (where event_timestamp < touched_from)), min(touched_from)) as first_at
+        from {{ of_touched(ref('int_user_totals')) }}
+        group by user_id
+    ) as touched
+        on totals.user_id = touched.user_id and totals.event_timestamp >= touched.first_at
+),
+
+known as (
+{%- else %}
 with known as (
+{%- endif %}
     select
         user_id,
         event_timestamp,
         ends_instant,
         action_type as last_action_type,
         event_timestamp as last_action_at,
-        {%- for name in ['item_id', 'category_id', 'location'] %}
+        {%- for name in last_known_names %}
         {{ last_known(name, 'event_position') }} over so_far as last_{{ name }},
         max(case when {{ name }} is not null then event_timestamp end) over so_far
             as last_{{ name | replace('_id', '') }}_at,
@@ -16,7 +55,7 @@ with known as (
         list(item_id) over (
             partition by user_id order by event_position rows between 6 preceding and current row
         ) as last_7_items
-    from {{ of_touched(ref('int_events')) }}
+    from {{ 'log' if is_update() else ref('int_events') }}
     window so_far as (partition by user_id order by event_position rows unbounded preceding)
 ),
 
@@ -29,7 +68,7 @@ gaps as (
         sum(gap_ms) over last_{{ k }} as gap_ms_sum_{{ k }},
         sum(cast(gap_ms as hugeint) * gap_ms) over last_{{ k }} as gap_ms_square_sum_{{ k }}
         {%- endfor %}
-    from {{ of_touched(ref('int_user_totals')) }}
+    from {{ 'instants' if is_update() else ref('int_user_totals') }}
     window
         {%- for k in [1, 3, 5, 7] %}
         last_{{ k }} as (

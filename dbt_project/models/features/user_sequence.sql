@@ -10,6 +10,29 @@
     'sequence_durations_ms': 'coalesce(duration_ms, -1)',
     'sequence_hours': 'hour',
 } %}
+{%- if is_streaming() %}
+-- Only the last sequence of each user is asked for: a window would make those of the fifty events before it as well.
+with ends as (
+    select user_id, event_timestamp, event_position
+    from {{ touched_instants(ref('int_events')) }}
+    where ends_instant
+),
+
+sequences as (
+    select
+        ends.user_id,
+        ends.event_timestamp,
+        true as ends_instant
+        {%- for name, value in arrays.items() %},
+        list({{ value }} order by events.event_position) as {{ name }}
+        {%- endfor %}
+    from ends
+    join {{ ref('int_events') }} as events
+        on ends.user_id = events.user_id
+        and events.event_position between ends.event_position - 49 and ends.event_position
+    group by ends.user_id, ends.event_timestamp
+)
+{%- else %}
 {%- if is_update() %}
 -- The events that the sequences from the first touched instant on can hold.
 with log as (
@@ -37,6 +60,7 @@ with sequences as (
     from {{ 'log' if is_update() else of_part(ref('int_events')) }}
     window last_50 as (partition by user_id order by event_position rows between 49 preceding and current row)
 )
+{%- endif %}
 
 select
     user_id,
