@@ -25,6 +25,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.report
 
 lint: .venv/installed-dev

@@ -42,14 +42,61 @@ def platt(logits: NDArray, labels: NDArray) -> tuple[float, float]:
     return float(slope), float(intercept)
 
 
-def _fit(inputs: NDArray, labels: NDArray, offset: NDArray | float) -> NDArray[np.float64]:
+def slope_over_time(logits: NDArray, labels: NDArray, folds: NDArray) -> float:
+    """How far logits may be believed of a time that is still to come.
+
+    Parameters
+    ----------
+    logits, labels
+        # [rows], of models that had learned from earlier rows alone; labels are 0 or 1
+    folds
+        # [rows], which model it was: each has an intercept of its own, for base rates move
+
+    Returns
+    -------
+    slope
+        Between 0 and 1: the mean of the folds' best slopes less their deviation. 1 where no fold
+        has enough of both kinds to tell.
+
+    Notes
+    -----
+    The next block of time is one more draw. To believe too much costs far more there than to
+    believe too little, so where the folds differ the lower end counts.
+    """
+    slopes = []
+    for fold in np.unique(folds):
+        own = folds == fold
+        if _FEWEST <= labels[own].sum() <= own.sum() - _FEWEST:
+            inputs = np.column_stack([logits[own].astype(np.float64), np.ones(own.sum())])
+            slope = _fit(inputs, labels[own], 0.0, penalty=1e-3)[0]
+            slopes.append(np.clip(slope, -1.0, 1.0) if np.isfinite(slope) else 0.0)
+    if not slopes:
+        return 1.0
+    spread = np.std(slopes, ddof=1) if len(slopes) > 1 else 0.0
+    return float(np.clip(np.mean(slopes) - spread, 0.0, 1.0))
+
+
+def intercept(logits: NDArray, labels: NDArray) -> float:
+    """What to add to logits so that they are as frequent as the labels; # [rows] each."""
+    chances = np.clip((labels.sum() + 0.5) / (len(labels) + 1.0), 1e-6, 1 - 1e-6)
+    low, high = -60.0, 60.0
+    for _ in range(80):  # the mean rises with what is added
+        middle = (low + high) / 2
+        mean = (1 / (1 + np.exp(-np.clip(logits + middle, -60, 60)))).mean()
+        low, high = (middle, high) if mean < chances else (low, middle)
+    return (low + high) / 2
+
+
+def _fit(
+    inputs: NDArray, labels: NDArray, offset: NDArray | float, penalty: float = 1e-9
+) -> NDArray[np.float64]:
     """Weights of the least log-loss of ``inputs @ weights + offset``."""
     weights = np.zeros(inputs.shape[1])
     for _ in range(_STEPS):
         chances = 1 / (1 + np.exp(-np.clip(inputs @ weights + offset, -30, 30)))
-        gradient = inputs.T @ (chances - labels)
+        gradient = inputs.T @ (chances - labels) + penalty * weights
         curvature = (inputs * (chances * (1 - chances))[:, None]).T @ inputs
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
+        step = np.linalg.solve(curvature + penalty * np.eye(len(weights)), gradient)
         weights = weights - step
         if np.abs(step).max() < 1e-10:
             break

@@ -135,6 +135,11 @@ def batches(
         yield _assemble(chunks, last, groups[group])
 
 
+def count_batches(chunks: Chunks, size: int) -> int:
+    """How many batches :func:`batches` gives."""
+    return -(-len(chunks) // size)
+
+
 def _assemble(chunks: Chunks, last: NDArray[np.int64], members: NDArray[np.int64]) -> Batch:
     starts, stops = chunks.starts[members], chunks.stops[members]
     width = int((stops - starts).max())

@@ -8,7 +8,16 @@ import typer
 from typer.core import TyperGroup
 
 from feature_repo.errors import BadInput
-from trainer.commands import answers, features, journal, models, services, walk
+from trainer.commands import (
+    answers,
+    exports,
+    features,
+    journal,
+    models,
+    services,
+    tuning,
+    walk,
+)
 
 BAD_INPUT = 2
 
@@ -39,7 +48,7 @@ app = typer.Typer(
         "data/build/<dataset>, or under SCALESPACE_HOME."
     ),
 )
-for group in (features, models, answers, services, journal, walk):
+for group in (features, models, tuning, answers, exports, services, journal, walk):
     app.add_typer(group.commands)
 
 

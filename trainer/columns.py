@@ -15,6 +15,7 @@ class Columns:
 
     NEXT_ACTION = "next_action"
     NEXT_STATE_AT = "next_state_at"
+    NEXT_GAP = "next_gap_ms"
 
     ACTION = "action_type"
     CATEGORY = "category_id"

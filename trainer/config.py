@@ -26,6 +26,9 @@ ModelName = Literal[
 ]
 
 
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -130,6 +133,9 @@ class TaskConfig(_Frozen):
     conversion: float = Field(
         default=0.0, ge=0, description="shared by the declared horizons; 0 leaves the head out"
     )
+    next_time: float = Field(
+        default=0.0, ge=0, description="quantiles of the time to the next event"
+    )
     together: bool = Field(
         default=False,
         description="conversion moves the encoder too; else its head is trained on the encoder "
@@ -176,6 +182,9 @@ class FitConfig(_Frozen):
         description="weight of an instant between events beside one at an event; 0 leaves them out",
     )
     seed: int = 0
+    device: DeviceName = Field(
+        default="auto", description="where the network is trained; auto is CUDA where there is one"
+    )
     threads: int = Field(
         default=1, ge=1, description="the weights depend on it; small networks gain little by more"
     )

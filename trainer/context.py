@@ -18,6 +18,7 @@ from trainer.user_rows import UserRows, own_counts
 NOW, CALENDAR_GROUP, USER_ROW = "now", "calendar", "user_row"
 PRIOR, SEQUENCE = "prior", "sequence"  # sources of logits beside the groups
 COUNTED_ROW = f"{USER_ROW}:counted"  # the user's row, where it is added to the logits as it is
+_ROWS = 100_000  # encoded at a time
 _LEAST = 1e-4  # of a probability whose logarithm is an input
 
 
@@ -89,6 +90,17 @@ class ContextEncoder:
 
     def transform(self, examples: Examples) -> NDArray[np.float32]:
         """Encode rows; # [rows, columns], without nulls."""
+        rows = len(examples)
+        if rows <= _ROWS:
+            return self._transform(examples)
+        # Some at a time: on the way a value takes several times the four bytes that it ends in.
+        matrix = np.empty((rows, len(self.columns)), dtype=np.float32)
+        for begin in range(0, rows, _ROWS):
+            end = min(begin + _ROWS, rows)
+            matrix[begin:end] = self._transform(examples.take(np.arange(begin, end)))
+        return matrix
+
+    def _transform(self, examples: Examples) -> NDArray[np.float32]:
         matrix = self.features.transform(examples.features, examples.instants)
         if self.rows is None:
             return matrix

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 _SMALLEST_GAIN = 1e-4
@@ -25,6 +27,16 @@ class EarlyStopping:
         self._best_loss = float("inf")
         self._waited = 0
 
+    @property
+    def waited(self) -> int:
+        """Epochs in a row without a gain."""
+        return self._waited
+
+    @property
+    def enough(self) -> bool:
+        """Whether to stop."""
+        return self._waited >= self._patience
+
     def is_enough(self, loss: float) -> bool:
         """Take in an epoch's held-out loss, and say whether to stop."""
         if loss < self._best_loss - _SMALLEST_GAIN:
@@ -32,7 +44,16 @@ class EarlyStopping:
             self._best = {name: value.clone() for name, value in self._module.state_dict().items()}
             return False
         self._waited += 1
-        return self._waited >= self._patience
+        return self.enough
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has to know."""
+        return {"best": self._best, "best_loss": self._best_loss, "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._best, self._best_loss = state["best"], state["best_loss"]
+        self._waited = state["waited"]
 
     def restore(self) -> None:
         """Give the module its best weights; the last ones stay where no loss was taken in."""

@@ -18,8 +18,9 @@ from trainer.conversion_evaluation import (
 )
 from trainer.examples import Dataset, Examples
 from trainer.instants import show_instant
-from trainer.models.base import ConversionModel, Model
+from trainer.models.base import ConversionModel, Model, NextTimeModel
 from trainer.slices import next_action_slices
+from trainer.wait_evaluation import WAIT_TASK, evaluate_waits, wait_slices
 
 TASK = "next_action"
 
@@ -56,6 +57,7 @@ class JudgedPart:
     examples: Examples
     slices: dict[str, NDArray[np.bool_]]
     conversion_slices: list[dict[str, NDArray[np.bool_]]]  # one a horizon
+    wait_slices: dict[str, NDArray[np.bool_]]
 
 
 def judged_parts(dataset: Dataset) -> list[JudgedPart]:
@@ -67,6 +69,7 @@ def judged_parts(dataset: Dataset) -> list[JudgedPart]:
             test,
             next_action_slices(TASK, dataset, test),
             [conversion_slices(dataset, test, *each) for each in enumerate(horizons)],
+            wait_slices(dataset, test),
         ),
         JudgedPart(
             valid,
@@ -75,6 +78,7 @@ def judged_parts(dataset: Dataset) -> list[JudgedPart]:
                 {f"{conversion_task(horizon)}.valid": ~np.isnan(valid.conversions[:, place])}
                 for place, horizon in enumerate(horizons)
             ],
+            {f"{WAIT_TASK}.valid": (valid.watched > 0) & ~valid.landmarks},
         ),
     ]
 
@@ -93,9 +97,12 @@ def evaluate_seeds(
     """
     answer: dict[str, dict[str, float | None]] = {}
     converting = [model for model in models if isinstance(model, ConversionModel)]
+    timing = [model for model in models if isinstance(model, NextTimeModel)]
     for part in parts:
         if converting and converting[0].horizons:
             answer |= evaluate_conversion(converting, part.examples, part.conversion_slices)
+        if timing and timing[0].predicts_next_time:
+            answer |= evaluate_waits(timing, part.examples, part.wait_slices)
         # A sequence model may have been fitted on conversions alone.
         silent = any(not getattr(model, "predicts_next_action", True) for model in models)
         if silent or not any(rows.any() for rows in part.slices.values()):

@@ -17,7 +17,15 @@ from trainer.columns import Columns as C
 from trainer.dataset import Taxonomy
 from trainer.instants import Instants, show_instant
 from trainer.sequences import Sequences
-from trainer.splits import Cuts, Parts, choose_cuts, split_conversions, split_rows
+from trainer.splits import (
+    Cuts,
+    Parts,
+    choose_cuts,
+    last_event,
+    split_conversions,
+    split_rows,
+    split_waits,
+)
 
 UNKNOWN = -1
 FetchFeatures = Callable[[NDArray, Instants], pa.Table]
@@ -49,6 +57,10 @@ class Examples:
     conversions
         # [rows, horizons], 1 where a conversion follows within the horizon, 0 where none does, NaN
         where that is unknown
+    waits, watched
+        # [rows], seconds to the user's next event, and seconds that were watched for one. A wait
+        that was not seen to its end is as long as what was watched; 0 watched is a row of which
+        nothing is known.
     """
 
     sequences: Sequences
@@ -60,6 +72,8 @@ class Examples:
     labels: NDArray[np.int64]
     landmarks: NDArray[np.bool_]
     conversions: NDArray[np.float32]
+    waits: NDArray[np.float64]
+    watched: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -92,6 +106,8 @@ class Examples:
             labels=self.labels[chosen],
             landmarks=self.landmarks[chosen],
             conversions=self.conversions[chosen],
+            waits=self.waits[chosen],
+            watched=self.watched[chosen],
         )
 
     def known_only(self, labels: NDArray[np.bool_], conversions: NDArray[np.bool_]) -> Examples:
@@ -101,6 +117,11 @@ class Examples:
             labels=np.where(labels, self.labels, UNKNOWN),
             conversions=np.where(conversions, self.conversions, np.float32("nan")),
         )
+
+    def watched_until(self, end: np.datetime64, rows: NDArray[np.bool_]) -> Examples:
+        """The same rows as if nobody had looked after ``end``, nor at rows outside of the mask."""
+        watched = np.minimum(self.watched, seconds_until(end, self.instants)) * rows
+        return replace(self, waits=np.minimum(self.waits, watched), watched=watched)
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,8 @@ class Labels:
         # [rows], NaT where unknown
     conversions
         # [rows, horizons], see :class:`Examples`
+    waits, watched
+        # [rows], see :class:`Examples`
     """
 
     sequences: Sequences
@@ -129,6 +152,8 @@ class Labels:
     next_actions: pa.Array
     next_state_at: Instants
     conversions: NDArray[np.float32]
+    waits: NDArray[np.float64]
+    watched: NDArray[np.float64]
 
     @property
     def event_instants(self) -> Instants:
@@ -147,6 +172,8 @@ class Labels:
             next_actions=self.next_actions.filter(pa.array(rows)),
             next_state_at=self.next_state_at[rows],
             conversions=self.conversions[rows],
+            waits=self.waits[rows],
+            watched=self.watched[rows],
         )
 
 
@@ -168,40 +195,59 @@ def read_labels(folder: Path, landmarks: bool = False, horizons: Sequence[str] =
         When the tables are not there.
     """
     folder = folder.resolve()
-    spine, next_state, events = (
-        _read_table(folder, name) for name in ("spine", "label_next", "events")
-    )
+    keys = [C.USER, C.INSTANT]
+    spine = _read_table(folder, "spine", [*keys, C.LANDMARK, C.POSITION])
     if not landmarks:
         spine = spine.filter(pc.invert(spine[C.LANDMARK]))
-    wanted = [C.USER, C.INSTANT, C.NEXT_ACTION, C.NEXT_STATE_AT]
-    keys = [C.USER, C.INSTANT]
-    rows = spine.join(next_state.select(wanted), keys, join_type="left outer")
+    wanted = [*keys, C.NEXT_ACTION, C.NEXT_STATE_AT, C.NEXT_GAP]
+    rows = spine.join(_read_table(folder, "label_next", wanted), keys, join_type="left outer")
+    del spine
     names = [C.converted_within(horizon) for horizon in horizons]
     if names:
-        converted = _read_table(folder, "label_conversion").select([*keys, *names])
+        converted = _read_table(folder, "label_conversion", [*keys, *names])
         rows = rows.join(converted, keys, join_type="left outer")
     rows = rows.sort_by([(C.USER, "ascending"), (C.INSTANT, "ascending")])
+    sequences = Sequences.from_events(_read_table(folder, "events", Sequences.COLUMNS))
+    assert sequences.instants is not None
+    instants = rows[C.INSTANT].to_numpy().astype("datetime64[us]")
+    watched = seconds_until(last_event(np.sort(sequences.instants)), instants)
+    gaps = pc.fill_null(rows[C.NEXT_GAP].cast(pa.float64()), float("inf")).to_numpy() / 1000
     return Labels(
-        sequences=Sequences.from_events(events),
-        users=np.array(rows[C.USER].to_pylist(), dtype=object),
-        instants=rows[C.INSTANT].to_numpy().astype("datetime64[us]"),
+        sequences=sequences,
+        users=_shared_texts(rows[C.USER]),
+        instants=instants,
         positions=rows[C.POSITION].to_numpy().astype(np.int64),
         landmarks=rows[C.LANDMARK].to_numpy(),
         next_actions=rows[C.NEXT_ACTION].combine_chunks(),
         next_state_at=rows[C.NEXT_STATE_AT].to_numpy().astype("datetime64[us]"),
         conversions=_flags([rows[name] for name in names], rows.num_rows),
+        waits=np.minimum(gaps, watched),
+        watched=watched,
     )
 
 
-def _read_table(folder: Path, name: str) -> pa.Table:
+def _shared_texts(column: pa.ChunkedArray) -> NDArray:
+    """Texts as objects, one for all rows that are equal: a log has many more rows than users."""
+    coded = column.combine_chunks().dictionary_encode()
+    return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
+
+
+def _read_table(folder: Path, name: str, columns: Sequence[str]) -> pa.Table:
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise BadInput(f"{path}: there is no such table yet; run trainer build")
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, columns=list(columns))
     except (pa.ArrowInvalid, OSError) as error:
         line = str(error).splitlines()[0]
         raise BadInput(f"{path}: not readable ({line}); run trainer build again") from None
+
+
+def seconds_until(end: np.datetime64, instants: Instants) -> NDArray[np.float64]:
+    """Seconds from each instant to ``end``, 0 where it lies behind; # [rows]."""
+    if np.isnat(end):
+        return np.zeros(len(instants))
+    return np.maximum((end - instants) / np.timedelta64(1, "s"), 0.0)
 
 
 def _flags(columns: list[pa.ChunkedArray], rows: int) -> NDArray[np.float32]:
@@ -223,6 +269,7 @@ class Dataset:
     parts: Parts
     next_state_at: Instants  # [rows], when each label became known
     conversion_parts: tuple[Parts, ...] = ()  # one a horizon
+    wait_parts: Parts | None = None  # where the time to the next event is a task
 
     @property
     def train_rows(self) -> NDArray[np.bool_]:
@@ -245,8 +292,9 @@ class Dataset:
         return self._part("test")
 
     def _masks(self, part: str) -> NDArray[np.bool_]:
-        """Rows of a part by task, the next action first; # [rows, 1 + horizons]."""
-        every = (self.parts, *self.conversion_parts)
+        """Rows of a part by task: next action, conversions, waits; # [rows, 2 + horizons]."""
+        waits = self.wait_parts or _no_parts(len(self.examples))
+        every = (self.parts, *self.conversion_parts, waits)
         return np.column_stack([getattr(parts, part) for parts in every])
 
     def _rows(self, part: str) -> NDArray[np.bool_]:
@@ -255,11 +303,27 @@ class Dataset:
     def _part(self, part: str) -> Examples:
         """Rows with a label of any task; a label that the part may not know is unknown."""
         masks = self._masks(part)
-        return self.examples.known_only(masks[:, 0], masks[:, 1:]).take(self._rows(part))
+        assert self.examples.sequences.instants is not None
+        events = np.sort(self.examples.sequences.instants)
+        cut = {"train": self.cuts.train_end, "valid": self.cuts.valid_end}.get(part)
+        return (
+            self.examples.known_only(masks[:, 0], masks[:, 1:-1])
+            .watched_until(last_event(events, cut), masks[:, -1])
+            .take(self._rows(part))
+        )
+
+
+def _no_parts(rows: int) -> Parts:
+    none = np.zeros(rows, dtype=bool)
+    return Parts(none, none, none)
 
 
 def build_examples(
-    labels: Labels, taxonomy: Taxonomy, fetch: FetchFeatures, cuts: Cuts | None = None
+    labels: Labels,
+    taxonomy: Taxonomy,
+    fetch: FetchFeatures,
+    cuts: Cuts | None = None,
+    waits: bool = False,
 ) -> Dataset:
     """Split the labelled instants and give them their features.
 
@@ -274,6 +338,8 @@ def build_examples(
         product, see :func:`trainer.features.features_at`.
     cuts
         The cuts of a fitted run; ``None`` makes them anew.
+    waits
+        Whether the time to the next event is a task: its rows then belong to the parts too.
 
     Raises
     ------
@@ -302,10 +368,15 @@ def build_examples(
         split_conversions(labels.instants, labels.conversions[:, place], horizon, events, cuts)
         for place, horizon in enumerate(taxonomy.horizon_lengths)
     )
-    every = (parts, *conversion_parts)
+    wait_parts = (
+        split_waits(labels.instants, events, cuts) if waits else _no_parts(len(labels.instants))
+    )
+    every = (parts, *conversion_parts, wait_parts)
     used = np.any([mask for each in every for mask in (each.train, each.valid, each.test)], axis=0)
     labels = labels.take(used)
-    parts, *rest = (Parts(each.train[used], each.valid[used], each.test[used]) for each in every)
+    parts, *conversion, wait_parts = (
+        Parts(each.train[used], each.valid[used], each.test[used]) for each in every
+    )
     features = fetch(labels.users, labels.instants)
     owners = np.searchsorted(labels.sequences.users, labels.users)
     examples = Examples(
@@ -318,8 +389,18 @@ def build_examples(
         labels=state_indices(labels.next_actions, taxonomy.states),
         landmarks=labels.landmarks,
         conversions=labels.conversions,
+        waits=labels.waits,
+        watched=labels.watched,
     )
-    return Dataset(taxonomy, cuts, examples, parts, labels.next_state_at, tuple(rest))
+    return Dataset(
+        taxonomy,
+        cuts,
+        examples,
+        parts,
+        labels.next_state_at,
+        tuple(conversion),
+        wait_parts if waits else None,
+    )
 
 
 def unlabelled(
@@ -337,6 +418,8 @@ def unlabelled(
         labels=np.full(rows, UNKNOWN),
         landmarks=np.zeros(rows, dtype=bool),
         conversions=np.zeros((rows, 0), dtype=np.float32),
+        waits=np.zeros(rows),
+        watched=np.zeros(rows),
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from feature_repo.errors import BadInput
 from feature_repo.home import features_dir, labels_dir
 from feature_repo.manifest import dataset_vars, fingerprint
+from trainer.checkpoints import checkpoint_of
 from trainer.columns import Columns as C
 from trainer.config import FitConfig, ModelName
 from trainer.dataset import Taxonomy
+from trainer.devices import choose_device
 from trainer.evaluation import evaluate
 from trainer.examples import Dataset, Labels, build_examples, read_labels
 from trainer.features import (
@@ -36,6 +38,7 @@ from trainer.features import (
 from trainer.instants import Instants
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, make_model
+from trainer.progress import Track, untracked
 from trainer.runs import write_run
 from trainer.splits import Cuts, stopping_rows, users_held_out
 from trainer.training import reproducible
@@ -110,7 +113,7 @@ def read_training_set(
     with one_publication(home):
         labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
         report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
-        dataset = build_examples(labels, taxonomy, fetch)
+        dataset = build_examples(labels, taxonomy, fetch, waits=config.tasks.next_time > 0)
         users = known_users(labels, dataset.cuts.train_end)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
@@ -126,7 +129,13 @@ def read_training_set(
     return TrainingSet(dataset, training, chosen)
 
 
-def fit(home: Path, config: FitConfig, report: Report) -> Path:
+def fit(
+    home: Path,
+    config: FitConfig,
+    report: Report,
+    track: Track = untracked,
+    resume: bool = False,
+) -> Path:
     """Fit the model and the baselines beside it, evaluate them and write the run.
 
     Parameters
@@ -137,6 +146,11 @@ def fit(home: Path, config: FitConfig, report: Report) -> Path:
         What to fit.
     report
         Takes lines of progress.
+    track
+        Shows how far a long loop is.
+    resume
+        Go on after the last epoch of a fit of the same configuration on the same data that was
+        killed, where there is one.
 
     Returns
     -------
@@ -144,12 +158,27 @@ def fit(home: Path, config: FitConfig, report: Report) -> Path:
         The run's folder.
     """
     begun = time.perf_counter()
+    device = choose_device(config.device)  # refused before anything is read
     beside = tuple(name for name in BASELINES if name != config.model)
     data = read_training_set(home, config, (config.model,), report)
     models = [make_model(name, config, data.features) for name in (*beside, config.model)]
+    split = split_record(data.dataset, data.training, config)
+    checkpoint = checkpoint_of(
+        home,
+        resume,
+        config=config.model_dump(),
+        device=device.type,
+        features=[vars(feature) for feature in data.features],
+        manifest=fingerprint(home),
+        split=split,
+        torch=version("torch"),
+    )
+    training = replace(data.training, track=track, checkpoint=checkpoint)
+    if resume and not checkpoint.path.is_file():
+        report("there is no checkpoint of this configuration on this data: beginning anew")
     with reproducible(config.seed, config.threads):
         for model in models:
-            model.fit(data.training)
+            model.fit(training)
         metrics = evaluate(models, data.dataset)
     info = {
         "dataset": data.dataset.taxonomy.dataset,
@@ -159,6 +188,7 @@ def fit(home: Path, config: FitConfig, report: Report) -> Path:
         "features": [vars(feature) for feature in data.features],
         "manifest": fingerprint(home),
         "seconds": round(time.perf_counter() - begun, 1),
+        "device": device.type,
         "curve": [vars(epoch) for epoch in getattr(models[-1], "curve", [])],
         "versions": {
             "python": platform.python_version(),
@@ -168,8 +198,9 @@ def fit(home: Path, config: FitConfig, report: Report) -> Path:
             },
         },
     }
-    split = split_record(data.dataset, data.training, config)
-    return write_run(home, models, config, info, split, metrics)
+    folder = write_run(home, models, config, info, split, metrics)
+    checkpoint.clear()
+    return folder
 
 
 def known_users(labels: Labels, end: np.datetime64) -> NDArray:
@@ -225,6 +256,8 @@ def make_training(
     # sure to be, and users of the whole part are.
     held_out = users_held_out(train.users, config.stopping.share)[:, None]
     conversion_fit, conversion_stop = converted & ~held_out, converted & held_out
+    # So too with waits: of the last weeks' the long ones have not ended yet.
+    watched = train.watched > 0
     return Training(
         examples=train,
         fit=fit,
@@ -235,6 +268,8 @@ def make_training(
         session_gap=dataset.taxonomy.session_gap,
         conversion_fit=conversion_fit,
         conversion_stop=conversion_stop,
+        wait_fit=watched & ~held_out[:, 0],
+        wait_stop=watched & held_out[:, 0],
         horizons=dataset.taxonomy.horizons,
         report=report,
     )
@@ -258,9 +293,14 @@ def split_record(dataset: Dataset, training: Training, config: FitConfig) -> dic
 
 
 def read_dataset(
-    home: Path, features: Sequence[Feature], landmarks: bool, cuts: Cuts, run: str
+    home: Path,
+    features: Sequence[Feature],
+    landmarks: bool,
+    cuts: Cuts,
+    run: str,
+    waits: bool = False,
 ) -> Dataset:
-    """The examples of a home with the features and the cuts of a fitted run."""
+    """The examples of a home with the features, the cuts and the tasks of a fitted run."""
     store = open_checked_store(home, features, run)
 
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
@@ -269,4 +309,4 @@ def read_dataset(
     with one_publication(home):
         taxonomy = Taxonomy.from_vars(dataset_vars(home))
         labels = read_labels(labels_dir(home), landmarks, taxonomy.horizons)
-        return build_examples(labels, taxonomy, fetch, cuts)
+        return build_examples(labels, taxonomy, fetch, cuts, waits)

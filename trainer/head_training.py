@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ _BATCH = 256
 
 def train_conversion(
     network: Network, tensors: Tensors, fit: Targets, stop: Targets, config: FitConfig
-) -> None:
+) -> int:
     """Train the conversion head in place and leave its best weights in the network.
 
     Parameters
@@ -34,6 +37,11 @@ def train_conversion(
     config
         Learning rate, epochs and the rest.
 
+    Returns
+    -------
+    epochs
+        After how many the weights were best.
+
     Notes
     -----
     Trained together, the two losses pull at one encoder, and early stopping serves neither.
@@ -43,29 +51,85 @@ def train_conversion(
     fit_rows, stop_rows = fit.conversion_rows, stop.conversion_rows
     fit_encoded = encode_rows(network, tensors, fit_rows, config)
     stop_encoded = encode_rows(network, tensors, stop_rows, config)
+    stopping = EarlyStopping(head, config.stopping.patience)
+    best = config.epochs
+    for epoch in _epochs(head, fit_encoded, tensors, fit, fit_rows, config):
+        if not len(stop_rows):
+            continue
+        with torch.no_grad():
+            stop_loss = float(_loss(head, stop_encoded, tensors, stop, stop_rows))
+        enough = stopping.is_enough(stop_loss)
+        best = epoch - stopping.waited
+        if enough:
+            break
+    stopping.restore()
+    return best
+
+
+def logits_of_later(
+    network: Network,
+    tensors: Tensors,
+    targets: Targets,
+    earlier: NDArray[np.bool_],
+    later: NDArray[np.int64],
+    config: FitConfig,
+    epochs: int,
+) -> Tensor:
+    """What a head says of some rows that learned from earlier ones alone; # [later, horizons].
+
+    Parameters
+    ----------
+    network
+        With a trained encoder; its own heads stay as they are.
+    tensors, targets
+        The data, and how much each label counts.
+    earlier
+        # [examples, horizons], the labels to learn from
+    later
+        Examples that are asked about.
+    config, epochs
+        How the head is trained, and for how long.
+    """
+    head = network.fresh_conversion()
+    known = torch.from_numpy(earlier).to(head.device)
+    own = replace(targets, conversions=targets.conversions * known)
+    rows = own.conversion_rows
+    encoded = encode_rows(network, tensors, rows, config)
+    labels, weights = tensors.conversions[rows], own.conversions[rows]
+    shares = ((labels * weights).sum(dim=0) + 0.5) / (weights.sum(dim=0) + 1.0)
+    head.start_from(shares)
+    for epoch in _epochs(head, encoded, tensors, own, rows, config):
+        if epoch == epochs:
+            break
+    with torch.no_grad():
+        return head(encode_rows(network, tensors, later, config), tensors.context[later])
+
+
+def _epochs(
+    head: ConversionHead,
+    encoded: Tensor,
+    tensors: Tensors,
+    targets: Targets,
+    rows: NDArray[np.int64],
+    config: FitConfig,
+) -> Iterator[int]:
+    """Train a head; give the number of each epoch, with the head as it answers."""
     random = np.random.default_rng(config.seed)
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    stopping = EarlyStopping(head, config.stopping.patience)
-    for _ in range(config.epochs):
+    for epoch in range(1, config.epochs + 1):
         head.train()
-        order = random.permutation(len(fit_rows))
+        order = random.permutation(len(rows))
         for begin in range(0, len(order), _BATCH):
             chosen = order[begin : begin + _BATCH]
-            loss = _loss(head, fit_encoded[chosen], tensors, fit, fit_rows[chosen])
+            loss = _loss(head, encoded[chosen], tensors, targets, rows[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), config.clip_norm)
             optimizer.step()
         head.eval()
-        if not len(stop_rows):
-            continue
-        with torch.no_grad():
-            stop_loss = float(_loss(head, stop_encoded, tensors, stop, stop_rows))
-        if stopping.is_enough(stop_loss):
-            break
-    stopping.restore()
+        yield epoch
 
 
 @torch.no_grad()
@@ -74,7 +138,7 @@ def encode_rows(
 ) -> Tensor:
     """The encoder's state at the last event of each row, by chunks; # [rows, hidden]."""
     network.eval()
-    encoded = torch.zeros(len(rows), config.encoder.hidden)
+    encoded = tensors.context.new_zeros(len(rows), config.encoder.hidden)
     if not len(rows):
         return encoded
     chunks = chunks_of(tensors, rows, config)

@@ -21,9 +21,10 @@ from trainer.features import (
     sequence_features,
 )
 from trainer.instants import parse_instant, show_instant
-from trainer.models.base import ConversionModel
+from trainer.models.base import ConversionModel, NextTimeModel
 from trainer.runs import Run, ServedRun
 from trainer.sequences import Sequences
+from trainer.waits import LEVEL_NAMES
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Prediction:
     conversion
         Probability of a conversion within each horizon, as ``converted_within_7d``; empty where the
         run's model predicts none.
+    next_time
+        Quantiles of the seconds to the next event, as ``p10`` to ``p90``; empty where the run's
+        model predicts none.
     """
 
     user_id: str
@@ -54,6 +58,7 @@ class Prediction:
     state: str | None
     next_action: dict[str, float]
     conversion: dict[str, float]
+    next_time: dict[str, float]
 
 
 class Predictor:
@@ -133,6 +138,10 @@ class Predictor:
             labels = [C.converted_within(horizon) for horizon in model.horizons]
             chances = model.predict_conversion(examples).tolist()
             conversions = [dict(zip(labels, row, strict=True)) for row in chances]
+        waits: list[dict[str, float]] = [{} for _ in range(len(examples))]
+        if isinstance(model, NextTimeModel) and model.predicts_next_time:
+            quantiles = model.predict_next_time(examples).tolist()
+            waits = [dict(zip(LEVEL_NAMES, row, strict=True)) for row in quantiles]
         cold = examples.lengths == 0
         return [
             Prediction(
@@ -142,6 +151,7 @@ class Predictor:
                 state=None if cold[row] else states[examples.states[row]],
                 next_action=dict(zip(states, probabilities[row].tolist(), strict=True)),
                 conversion=conversions[row],
+                next_time=waits[row],
             )
             for row, user in enumerate(examples.users)
         ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,12 @@ class Sequences:
     instants
         # [events], or ``None`` for sequences of the online store, which nobody splits by time
     """
+
+    #: What is read of the published events.
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        *(C.USER, C.POSITION, C.INSTANT),
+        *(C.ACTION, C.CATEGORY, C.GAP, C.DURATION, C.HOUR),
+    )
 
     users: NDArray
     offsets: NDArray[np.int64]

@@ -189,6 +189,46 @@ def split_conversions(
     )
 
 
+def split_waits(instants: Instants, events: Instants, cuts: Cuts) -> Parts:
+    """Part the rows by the cuts for the time to the next event.
+
+    A row needs no label: that nothing came until the part's end is known too. It needs time in
+    which something could have come.
+
+    Parameters
+    ----------
+    instants
+        # [rows] of the spine
+    events
+        # [events], ascending
+    cuts
+        The cuts and their purges.
+    """
+    before_train = instants <= cuts.train_end - cuts.train_purge
+    before_valid = instants <= cuts.valid_end - cuts.valid_purge
+    return Parts(
+        train=before_train & (instants < last_event(events, cuts.train_end)),
+        valid=before_valid
+        & (instants > cuts.train_end)
+        & (instants < last_event(events, cuts.valid_end)),
+        test=(instants > cuts.valid_end) & (instants < last_event(events)),
+    )
+
+
+def last_event(events: Instants, end: np.datetime64 | None = None) -> np.datetime64:
+    """The last event at or before ``end``, or of all; NaT where there is none.
+
+    Parameters
+    ----------
+    events
+        # [events], ascending
+    end
+        A cut.
+    """
+    place = len(events) if end is None else int(np.searchsorted(events, end, side="right"))
+    return events[place - 1] if place else np.datetime64("NaT", "us")
+
+
 def horizon_known(
     instants: Instants, horizon: np.timedelta64, events: Instants, end: np.datetime64
 ) -> NDArray[np.bool_]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
+
+from trainer.waits import show_wait
 
 if TYPE_CHECKING:
     from feature_repo.sync import SyncReport
@@ -172,7 +175,48 @@ def prediction_table(prediction: Prediction) -> Table:
         table.add_section()
     for name, value in prediction.conversion.items():
         table.add_row(name.replace("_", " "), f"{value:.3f}", "█" * round(24 * value))
+    if prediction.next_time:
+        waits = {name: show_wait(seconds) for name, seconds in prediction.next_time.items()}
+        table.caption = (
+            f"next event in {waits['p50']} (median), with 80 % in {waits['p10']} to {waits['p90']}"
+        )
     return table
+
+
+def waits_table(metrics: dict[str, Any], task: str) -> Table:
+    """What each model makes of the time to the next event, slices below each other."""
+    table = Table(title="time to the next event", title_justify="left")
+    for name in ("rows", "model"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pinball loss", "in the interval of 80 %", "not seen to their end"):
+        table.add_column(name, justify="right")
+    found = dict.fromkeys(
+        name for tasks in metrics.values() for name in tasks if name.partition(".")[0] == task
+    )
+    for name in found:
+        for model, tasks in metrics.items():
+            values = tasks.get(name)
+            if values is None:
+                continue
+            interval = ", ".join(f"{values[f'pinball_{end}']:.3f}" for end in ("low", "high"))
+            covered = "-" if values["coverage"] is None else f"{values['coverage']:.3f}"
+            table.add_row(
+                f"{name} ({values['rows']:,.0f})",
+                model,
+                f"{values['pinball']:.3f} [{interval}]",
+                covered,
+                f"{values['censored']:.3f}",
+            )
+    return table
+
+
+def track(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+    """Show a bar while somebody iterates; nothing where nobody watches."""
+    if not console.is_terminal:
+        yield from items
+        return
+    with Progress(console=console, transient=True) as progress:
+        yield from progress.track(items, total=total, description=what)
 
 
 def reasons_tables(reasons: Reasons, user: str, events: int) -> list[Table]:

@@ -40,7 +40,11 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Data
     """Turn a log into examples, with features straight from their definitions."""
 
     def make(
-        log: synthetic.Log, train_end: datetime, valid_end: datetime, landmarks: bool = False
+        log: synthetic.Log,
+        train_end: datetime,
+        valid_end: datetime,
+        landmarks: bool = False,
+        waits: bool = False,
     ) -> Dataset:
         import pyarrow.parquet as pq
 
@@ -61,7 +65,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Data
         def fetch(users: np.ndarray, instants: np.ndarray):
             return synthetic.features_at(log, users.tolist(), instants.tolist())
 
-        return build_examples(read_labels(folder, landmarks), taxonomy, fetch)
+        return build_examples(read_labels(folder, landmarks), taxonomy, fetch, waits=waits)
 
     return make
 

@@ -179,12 +179,18 @@ def label_tables(log: Log, landmarks: bool = True) -> tuple[pa.Table, pa.Table]:
             for instant, landmark in asked:
                 position = sum(event.at <= instant for event in events)
                 spine.append((user, instant, landmark, position))
-                labels.append((user, instant, *_next_state(events, at, following, instant, end)))
+                gap = None if following is None else _milliseconds(following - instant)
+                state = _next_state(events, at, following, instant, end)
+                labels.append((user, instant, *state, gap))
     spine_types = (pa.string(), pa.timestamp("us"), pa.bool_(), pa.int64())
-    label_types = (pa.string(), pa.timestamp("us"), pa.string(), pa.timestamp("us"))
+    label_names = (
+        *("user_id", "event_timestamp", "next_action", "next_state_at"),
+        "next_gap_ms",
+    )
+    label_types = (*(pa.string(), pa.timestamp("us")) * 2, pa.int64())
     return (
         _table(("user_id", "event_timestamp", "is_landmark", "event_position"), spine_types, spine),
-        _table(("user_id", "event_timestamp", "next_action", "next_state_at"), label_types, labels),
+        _table(label_names, label_types, labels),
     )
 
 

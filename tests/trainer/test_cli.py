@@ -23,7 +23,7 @@ from trainer.cli import app
 
 COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
-    *("predict", "explain", "serve", "stream", "journal", "demo"),
+    *("tune", "predict", "explain", "export", "serve", "stream", "journal", "demo"),
 )
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
@@ -125,6 +125,7 @@ def test_help_loads_neither_torch_nor_feast() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_dataset_file_is_refused(command: str) -> None:
     more = ["--user", "u"] if command in ("predict", "explain") else []
+    more += ["--to", "folder"] if command == "export" else []
     line = refusal(command, "--dataset", "data/absent.yml", *more)
     assert "data/absent.yml: there is no such dataset file" in line
 
@@ -132,6 +133,7 @@ def test_an_unknown_dataset_file_is_refused(command: str) -> None:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("build", "demo")])
 def test_nothing_works_before_a_build(toy: Path, command: str) -> None:
     more = ["--user", "u"] if command in ("predict", "explain") else []
+    more += ["--to", "folder"] if command == "export" else []
     assert "no dbt build found" in refusal(command, "--dataset", str(toy), *more)
 
 
@@ -335,6 +337,57 @@ def test_online_equals_offline_and_serving(ready: tuple[Path, Path, synthetic.Lo
     client = TestClient(make_app(home))
     (served,) = client.post("/predict", json={"user_id": "u007"}).json()["predictions"]
     assert served["next_action"] == pytest.approx(online["next_action"], abs=1e-6)
+
+
+def test_a_fit_that_was_killed_is_resumed(
+    own: tuple[Path, Path, synthetic.Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends with the weights of one that was not killed, and leaves no checkpoint."""
+    import torch
+
+    from trainer.runs import load_run
+
+    path, home, _ = own
+    keys = (*SMALL, "epochs=3", "tasks.next_time=0.3", "--dataset", str(path))
+
+    def weights() -> dict:
+        result = trainer("fit", *keys, "--resume")
+        assert result.exit_code == 0, result.output + result.stderr
+        name = (home / "models" / "latest").resolve().name
+        return load_run(home, name).recurrent.network.state_dict() | {"said": result.stdout}
+
+    whole = weights()
+    assert "there is no checkpoint of this configuration on this data" in whole.pop("said")
+
+    def killed(line: str) -> None:
+        if line.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.terminal.detail", killed)
+        assert trainer("fit", *keys).exit_code != 0
+    assert len(list((home / "checkpoints").iterdir())) == 1
+    resumed = weights()
+    assert "going on after epoch 2 of 3" in resumed.pop("said")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not list((home / "checkpoints").iterdir())
+    waits = probabilities("--user", "u003", "--dataset", str(path))["next_time"]
+    assert list(waits) == ["p10", "p25", "p50", "p75", "p90"]
+    assert list(waits.values()) == sorted(waits.values())
+    shown = trainer("predict", "--user", "u003", "--dataset", str(path)).stdout
+    assert "next event in" in shown
+    evaluated = trainer("evaluate", "--dataset", str(path), "--json")
+    assert json.loads(evaluated.stdout)["lstm"]["next_time"]["rows"] > 0
+
+
+def test_a_run_is_exported(ready: tuple[Path, Path, synthetic.Log], tmp_path: Path) -> None:
+    path, _, _ = ready
+    result = trainer("export", "--dataset", str(path), "--to", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output + result.stderr
+    assert (tmp_path / "out" / "README.md").is_file()
+    line = refusal("export", "--dataset", str(path), "--to", str(tmp_path / "out"))
+    assert "there is something already" in line
 
 
 def test_an_unknown_user_gets_the_prior(ready: tuple[Path, Path, synthetic.Log]) -> None:

@@ -15,7 +15,7 @@ import synthetic_log as synthetic
 import torch
 
 from trainer import metrics
-from trainer.calibration import platt
+from trainer.calibration import intercept, platt, slope_over_time
 from trainer.config import FitConfig, load_config
 from trainer.conversion_evaluation import score_conversion
 from trainer.dataset import Taxonomy
@@ -82,6 +82,37 @@ def test_platt_undoes_a_known_distortion() -> None:
     assert intercept > 0.3
     assert platt(true[:30], np.zeros(30)) == (1.0, 0.0)  # nothing to learn from
     assert platt(-true, labels) == (1.0, 0.0)  # a ranking is not turned round
+
+
+def test_what_does_not_hold_later_is_not_believed() -> None:
+    random = np.random.default_rng(1)
+    logits, folds = random.normal(size=30_000) * 3, np.repeat([0, 1, 2], 10_000)
+    base = np.array([-3.0, 0.0, 1.0])[folds]  # each block of time has another base rate
+
+    def labels_of(slope: float) -> np.ndarray:
+        chances = 1 / (1 + np.exp(-(slope * logits + base)))
+        return (random.random(30_000) < chances).astype(float)
+
+    assert slope_over_time(logits, labels_of(0.4), folds) == pytest.approx(0.4, abs=0.05)
+    assert slope_over_time(logits, labels_of(0.0), folds) == pytest.approx(0.0, abs=0.03)
+    assert slope_over_time(logits, labels_of(-0.7), folds) == 0.0  # turned round later
+    assert slope_over_time(logits, labels_of(1.8), folds) == 1.0
+    # A block with hardly a conversion tells nothing, and without another one nothing is known.
+    none = np.zeros(30_000)
+    assert slope_over_time(logits, none, folds) == 1.0
+    # What held in one block and not in the next ones is hardly believed.
+    mixed = np.where(folds == 0, labels_of(0.9), labels_of(0.1))
+    assert slope_over_time(logits, mixed, folds) == pytest.approx(0.0, abs=0.1)
+    first = np.where(folds == 0, labels_of(0.4), 0.0)
+    assert slope_over_time(logits, first, folds) == pytest.approx(0.4, abs=0.1)
+
+
+def test_an_intercept_makes_the_mean_what_it_is() -> None:
+    logits = np.random.default_rng(2).normal(size=5_000) * 4
+    labels = np.arange(5_000) < 600
+    added = intercept(logits, labels)
+    assert (1 / (1 + np.exp(-(logits + added)))).mean() == pytest.approx(0.12, abs=1e-3)
+    assert np.isfinite(intercept(logits, np.zeros(5_000)))
 
 
 # ---- cuts ----------------------------------------------------------------------------------------

@@ -17,6 +17,12 @@ def fit(
     overrides: Overrides = None,
     dataset: Dataset = DEFAULT,
     config: ConfigFile = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on after the last epoch of the same fit, if it was killed."
+        ),
+    ] = False,
 ) -> None:
     """Fit the sequence model, or a baseline, on point-in-time-correct features.
 
@@ -28,18 +34,23 @@ def fit(
     [dim]trainer fit "features.exclude=['@1h']"[/]   without the scale of one hour
     [dim]trainer fit model=markov_2[/]               a baseline: same run folder, same commands
     [dim]trainer fit --config my.yml seed=3[/]
+    [dim]trainer fit --config my.yml --resume[/]     after a kill: ends with the same weights
     """
     from trainer.config import load_config
-    from trainer.terminal import console, detail, metrics_table, say
+    from trainer.terminal import console, detail, metrics_table, say, track, waits_table
 
     settings = load_config(config, overrides or ())
     home = built_home(dataset)
     from trainer.evaluation import TASK
     from trainer.fitting import fit as fit_run
     from trainer.models.base import read_json
+    from trainer.wait_evaluation import WAIT_TASK
 
-    folder = fit_run(home, settings, detail)
-    console.print(metrics_table(read_json(folder / "metrics.json"), TASK, "next action, test part"))
+    folder = fit_run(home, settings, detail, track, resume)
+    metrics = read_json(folder / "metrics.json")
+    console.print(metrics_table(metrics, TASK, "next action, test part"))
+    if settings.tasks.next_time:
+        console.print(waits_table(metrics, WAIT_TASK))
     say(f"run {folder}")
 
 
@@ -73,11 +84,13 @@ def evaluate(
     from trainer.evaluation import evaluate as evaluate_models
     from trainer.fitting import read_dataset
     from trainer.training import reproducible
+    from trainer.wait_evaluation import WAIT_TASK
 
     loaded = load_run(home, run)
     model, config = loaded.model, loaded.config
     landmarks = config.landmark_weight > 0
-    examples = read_dataset(home, loaded.features, landmarks, loaded.cuts, loaded.name)
+    waits = config.tasks.next_time > 0
+    examples = read_dataset(home, loaded.features, landmarks, loaded.cuts, loaded.name, waits)
     with reproducible(config.seed, config.threads):
         metrics = evaluate_models(loaded.models, examples)
     if metric:
@@ -89,6 +102,8 @@ def evaluate(
         return
     terminal.console.print(terminal.metrics_table(metrics, TASK, f"next action, run {loaded.name}"))
     terminal.console.print(terminal.slices_table(metrics, TASK))
+    if waits:
+        terminal.console.print(terminal.waits_table(metrics, WAIT_TASK))
     if rows:
         shown = sample(model, examples.test, loaded.states, rows, config.seed)
         terminal.console.print(terminal.sample_table(shown))
@@ -112,15 +127,18 @@ def compare(
     [dim]trainer compare --seeds 5 encoder.cell=gru[/]
     """
     from trainer.config import load_config
-    from trainer.terminal import console, detail, metrics_table, say, slices_table
+    from trainer.terminal import console, detail, metrics_table, say, slices_table, waits_table
 
     settings = load_config(config, overrides or ())
     home = built_home(dataset)
     from trainer.comparing import REPORT
     from trainer.comparing import compare as compare_models
     from trainer.evaluation import TASK
+    from trainer.wait_evaluation import WAIT_TASK
 
     metrics = compare_models(home, settings, seeds, detail)
     console.print(metrics_table(metrics, TASK, "next action, test part"))
     console.print(slices_table(metrics, TASK))
+    if settings.tasks.next_time:
+        console.print(waits_table(metrics, WAIT_TASK))
     say(f"report {home / 'reports' / REPORT}")

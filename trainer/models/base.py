@@ -6,18 +6,28 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.examples import Examples
+from trainer.progress import Track, untracked
+from trainer.waits import censored_quantiles
+
+if TYPE_CHECKING:
+    from trainer.checkpoints import Checkpoint  # with torch, which a server does without
+    from trainer.training import Epoch
 
 Report = Callable[[str], None]
 
 
 def silent(_line: str) -> None:
     """Report nothing."""
+
+
+def unwatched(_epoch: Epoch) -> None:
+    """Let an epoch pass."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,16 @@ class Training:
         Names of the states, in the order of every probability vector.
     session_gap
         A longer pause than this ends a session.
+    wait_fit, wait_stop
+        # [rows]: the same of the time to the next event
     report
         Takes a line of progress.
+    track
+        Shows how far a long loop is.
+    checkpoint
+        Where a long fit leaves what it needs to go on after a kill; ``None`` leaves nothing.
+    watch
+        Takes each epoch of a long fit, and may end it by an exception.
     """
 
     examples: Examples
@@ -56,8 +74,13 @@ class Training:
     session_gap: np.timedelta64
     conversion_fit: NDArray[np.bool_]
     conversion_stop: NDArray[np.bool_]
+    wait_fit: NDArray[np.bool_]
+    wait_stop: NDArray[np.bool_]
     horizons: tuple[str, ...] = ()
     report: Report = silent
+    track: Track = untracked
+    checkpoint: Checkpoint | None = None
+    watch: Callable[[Epoch], None] = unwatched
 
     @property
     def held_out(self) -> Examples:
@@ -77,6 +100,35 @@ class Training:
         labels = self.examples.conversions
         known = ~np.isnan(labels)
         return (np.nansum(labels, axis=0, dtype=np.float64) + 0.5) / (known.sum(axis=0) + 1.0)
+
+    @property
+    def waits(self) -> NDArray[np.float64]:
+        """Quantiles of the seconds to the next event at event instants; # [levels].
+
+        Empty where that is no task.
+        """
+        examples = self.examples
+        rows = (examples.watched > 0) & ~examples.landmarks
+        if not rows.any():
+            return np.zeros(0)
+        return censored_quantiles(examples.waits[rows], examples.watched[rows])
+
+    @property
+    def waits_by_state(self) -> NDArray[np.float64]:
+        """The same by current state, at all instants, and at last those of :attr:`waits`.
+
+        Returns
+        -------
+        quantiles
+            # [states + 1, levels]; a state in which nobody was watched has the last row
+        """
+        examples = self.examples
+        answer = np.tile(self.waits, (len(self.states) + 1, 1))
+        for state in range(len(self.states)):
+            rows = (examples.watched > 0) & (examples.states == state)
+            if rows.any():
+                answer[state] = censored_quantiles(examples.waits[rows], examples.watched[rows])
+        return answer
 
 
 class Predicting(Protocol):
@@ -112,6 +164,21 @@ class ConversionModel(Protocol):
 
     def predict_conversion(self, examples: Examples) -> NDArray[np.float64]:
         """Probability of a conversion within each horizon; # [rows, horizons]."""
+
+
+@runtime_checkable
+class NextTimeModel(Protocol):
+    """A model that also says how long it takes to the next event."""
+
+    @property
+    def predicts_next_time(self) -> bool:
+        """Whether it was fitted to."""
+
+    def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
+        """Quantiles of the seconds to the next event, ascending; # [rows, levels].
+
+        The levels are :data:`trainer.waits.LEVELS`.
+        """
 
 
 class TextModel:

@@ -35,7 +35,7 @@ class ScaleDropout(nn.Module):
         """Silence groups of # [rows, columns]."""
         if not self.training or not self.chance:
             return context
-        kept = torch.rand(len(context), self.size) >= self.chance
+        kept = torch.rand(len(context), self.size, device=context.device) >= self.chance
         return context * kept[:, self.places]
 
 

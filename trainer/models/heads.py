@@ -105,7 +105,7 @@ class NextActionHead(nn.Module):
         if row is not None:
             logits = logits + row
         # Of shapes that broadcast: the export would fix those of a mask that is made here.
-        leave = torch.arange(self.states) == self.states - 1
+        leave = torch.arange(self.states, device=closed.device) == self.states - 1
         return logits.masked_fill(closed[:, None] & leave, float("-inf"))
 
 
@@ -135,6 +135,11 @@ class ConversionHead(nn.Module):
         self.fusion = KINDS[fusion.kind](head, hidden, groups, horizons)
         # Slope and intercept of each horizon's logit, fitted on held-out rows after training.
         self.register_buffer("calibration", torch.tensor([[1.0, 0.0]] * horizons))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is."""
+        return self.calibration.device
 
     def start_from(self, shares: Tensor) -> None:
         """Let the untrained head predict the shares of the training part; # [horizons]."""

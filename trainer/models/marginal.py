@@ -33,6 +33,7 @@ class Marginal(CountingModel):
         self.counts = training.label_counts
         self.horizons = training.horizons
         self.converted = training.converted
+        self.waits = training.waits[None] if len(training.waits) else self.waits
 
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
         """The same row for everyone; # [rows, states]."""
@@ -41,6 +42,10 @@ class Marginal(CountingModel):
     def predict_conversion(self, examples: Examples) -> NDArray[np.float64]:
         """The same shares for everyone; # [rows, horizons]."""
         return np.tile(self.converted, (len(examples), 1))
+
+    def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
+        """The quantiles at event instants of the training part, in seconds; # [rows, levels]."""
+        return np.tile(self.waits, (len(examples), 1))
 
     def to_json(self) -> dict[str, Any]:
         """The counts, and the share of conversions by horizon."""

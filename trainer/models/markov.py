@@ -34,9 +34,15 @@ class Markov(CountingModel):
     def fit(self, training: Training) -> None:
         """Take the population's counts."""
         self.counts = training.transition_counts
+        if len(training.waits):
+            self.waits = training.waits_by_state
 
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
         """The row of each user's current state; without history, all rows together."""
         unknown = smoothed(self.counts.sum(axis=0), self.prior)
         rows = np.vstack([self.matrix, unknown])
         return rows[examples.states]  # -1, no history, is the last row
+
+    def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
+        """The training part's quantiles in each user's current state; # [rows, levels], seconds."""
+        return self.waits[examples.states]  # -1, no history, is the last row

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from trainer.config import EncoderConfig, FitConfig
 from trainer.models.heads import ConversionHead, NextActionHead
+from trainer.models.next_time_head import NextTimeHead
+from trainer.waits import LEVELS
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -73,7 +75,9 @@ class SequenceEncoder(nn.Module):
         parts = [self.action(actions), numbers]
         if self.category is not None:
             if self.training and self.unknown:
-                categories = categories * (torch.rand(categories.shape) >= self.unknown)
+                categories = categories * (
+                    torch.rand(categories.shape, device=categories.device) >= self.unknown
+                )
             parts.append(self.category(categories))
         return torch.cat(parts, dim=-1)
 
@@ -97,6 +101,7 @@ class Network(nn.Module):
 
     prior: Tensor
     converted: Tensor
+    waits: Tensor
 
     def __init__(
         self,
@@ -114,15 +119,23 @@ class Network(nn.Module):
         self.head = (
             NextActionHead(*parts, hidden, groups, states) if config.tasks.next_action else None
         )
+        self._conversion_parts = (*parts, hidden, groups, horizons)
         self.conversion = (
-            ConversionHead(*parts, hidden, groups, horizons)
+            ConversionHead(*self._conversion_parts)
             if config.tasks.conversion and horizons
             else None
         )
+        self.next_time = NextTimeHead(*parts, hidden, groups) if config.tasks.next_time else None
+        if self.next_time is not None:
+            self.register_buffer("waits", torch.zeros(len(LEVELS)))
         self.register_buffer("prior", torch.full((states,), 1.0 / states))
         self.register_buffer("converted", torch.full((horizons,), 0.5))
 
-    def start_from(self, prior: Tensor, converted: Tensor) -> None:
+    def fresh_conversion(self) -> ConversionHead:
+        """An untrained head of conversion like the network's own, where that is."""
+        return ConversionHead(*self._conversion_parts).to(self.prior.device)
+
+    def start_from(self, prior: Tensor, converted: Tensor, waits: Tensor) -> None:
         """Keep what is known of nobody, and let the untrained heads predict what counting says.
 
         Parameters
@@ -131,6 +144,8 @@ class Network(nn.Module):
             # [states]
         converted
             # [horizons]
+        waits
+            # [levels], quantiles of log1p of the seconds to the next event
         """
         self.prior.copy_(prior)
         self.converted.copy_(converted)
@@ -138,3 +153,6 @@ class Network(nn.Module):
             self.head.start_from(prior)
         if self.conversion is not None:
             self.conversion.start_from(converted)
+        if self.next_time is not None:
+            self.waits.copy_(waits)
+            self.next_time.start_from(waits)

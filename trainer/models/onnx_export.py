@@ -18,7 +18,9 @@ from trainer.models.onnx_network import (
     HEAD,
     HEAD_INPUTS,
     LOGITS,
+    NEXT_TIME,
     PARTS,
+    QUANTILES,
     STATES,
 )
 
@@ -65,7 +67,7 @@ class _Calibrated(nn.Module):
 
 
 def export_onnx(network: Network, numbers: int, context: int, folder: Path) -> None:
-    """Write ``encoder.onnx``, and ``head.onnx`` and ``conversion.onnx`` where there is that head.
+    """Write ``encoder.onnx``, and ``<task>.onnx`` for each head that there is.
 
     Parameters
     ----------
@@ -123,6 +125,15 @@ def export_onnx(network: Network, numbers: int, context: int, folder: Path) -> N
                 list(CONVERSION_INPUTS),
                 [LOGITS],
                 dict.fromkeys((*CONVERSION_INPUTS, LOGITS), {0: "rows"}),
+            )
+        if network.next_time is not None:
+            _export(
+                network.next_time,
+                rows[:2],
+                folder / NEXT_TIME,
+                list(CONVERSION_INPUTS),
+                [QUANTILES],
+                dict.fromkeys((*CONVERSION_INPUTS, QUANTILES), {0: "rows"}),
             )
     finally:
         network.train(training)

@@ -9,11 +9,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 ENCODER, HEAD, CONVERSION = "encoder.onnx", "head.onnx", "conversion.onnx"
+NEXT_TIME = "next_time.onnx"
 ENCODER_INPUTS = ("actions", "categories", "numbers")
 STATES = ("hidden", "cell")  # the first alone, where the cell has one state
 HEAD_INPUTS = ("encoded", "context", "closed")
 CONVERSION_INPUTS = HEAD_INPUTS[:2]
-LOGITS, PARTS = "logits", "parts"
+LOGITS, PARTS, QUANTILES = "logits", "parts", "quantiles"
 
 State = tuple[NDArray[np.float32], ...]
 
@@ -25,14 +26,21 @@ class OnnxNetwork:
     ----------
     folder
         Where :func:`trainer.models.onnx_export.export_onnx` wrote the graphs.
-    head, conversion
+    head, conversion, next_time
         Whether the network has this head.
     """
 
-    def __init__(self, folder: Path, head: bool = True, conversion: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        head: bool = True,
+        conversion: bool = False,
+        next_time: bool = False,
+    ) -> None:
         self._encoder = _session(folder / ENCODER)
         self._head = _session(folder / HEAD) if head else None
         self._conversion = _session(folder / CONVERSION) if conversion else None
+        self._next_time = _session(folder / NEXT_TIME) if next_time else None
         inputs = {value.name: value.shape for value in self._encoder.get_inputs()}
         self._inputs = set(inputs)
         # A state is [layers, batch, hidden], and its batch is the dynamic axis.
@@ -102,6 +110,14 @@ class OnnxNetwork:
         assert self._conversion is not None
         given = dict(zip(CONVERSION_INPUTS, (encoded, context), strict=True))
         return self._conversion.run([LOGITS], given)[0]
+
+    def quantiles(
+        self, encoded: NDArray[np.float32], context: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Quantiles of log1p of the seconds to the next event; # [rows, levels]."""
+        assert self._next_time is not None
+        given = dict(zip(CONVERSION_INPUTS, (encoded, context), strict=True))
+        return self._next_time.run([QUANTILES], given)[0]
 
     def _ask_head(self, output: str, *given: NDArray) -> NDArray[np.float32]:
         assert self._head is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -11,19 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.calibration import platt
+from trainer.calibration import intercept, platt, slope_over_time
 from trainer.chunks import make_windows
 from trainer.config import FitConfig, load_config, save_config
 from trainer.context import ContextEncoder
+from trainer.devices import choose_device
 from trainer.event_inputs import EventEncoder
 from trainer.examples import Examples
 from trainer.features import Feature
-from trainer.head_training import train_conversion
+from trainer.head_training import logits_of_later, train_conversion
+from trainer.instants import parse_duration
 from trainer.models.base import Training, read_json, smoothed, write_json
 from trainer.models.network import Network
 from trainer.models.onnx_export import export_onnx
 from trainer.training import Epoch, Targets, Tensors, reproducible, train
+from trainer.waits import as_seconds
 
+_BLOCKS = 4  # of time, of the training part
 _ROWS = 1024  # rows of one forward pass of a prediction; results do not depend on it
 
 
@@ -73,24 +78,49 @@ class Recurrent:
         )
         tensors = self.tensors(examples)
         self.means = tensors.context.mean(dim=0).numpy()
+        device = choose_device(config.device)
         with reproducible(config.seed, config.threads):
             self.network = self._fresh_network()
             converted = training.converted[: len(self.horizons)]
             self.network.start_from(
                 torch.from_numpy(smoothed(training.label_counts)).float(),
                 torch.from_numpy(converted).float(),
+                torch.from_numpy(np.log1p(training.waits)).float(),
             )
+            self.network.to(device)
+            tensors = tensors.to(device)
             # One more head must not move what dropout draws for the others.
             torch.manual_seed(config.seed)
-            fit = self._targets(examples, training.fit, training.conversion_fit)
-            stop = self._targets(examples, training.stop, training.conversion_stop)
+            fit = self._targets(
+                examples, training.fit, training.conversion_fit, training.wait_fit
+            ).to(device)
+            stop = self._targets(
+                examples, training.stop, training.conversion_stop, training.wait_stop
+            ).to(device)
             after = self._conversion_is_trained_after
-            parts = (fit.next_action_alone, stop.next_action_alone) if after else (fit, stop)
-            self.curve = train(self.network, tensors, *parts, config, training.report)
+            parts = (fit.without_conversions, stop.without_conversions) if after else (fit, stop)
+            self.curve = train(
+                self.network,
+                tensors,
+                *parts,
+                config,
+                training.report,
+                training.track,
+                training.checkpoint,
+                training.watch,
+            )
+            epochs = len(self.curve)
             if after:
-                train_conversion(self.network, tensors, fit, stop, config)
+                epochs = train_conversion(self.network, tensors, fit, stop, config)
+            slopes = (
+                self._slopes_over_time(training, tensors, [fit, stop], epochs)
+                if self.network.conversion is not None
+                else []
+            )
+            # Predictions are the processor's, whatever trained the weights: one run, one answer.
+            self.network.to("cpu")
             if self.network.conversion is not None:
-                self._calibrate(training)
+                self._calibrate(training, slopes)
 
     @property
     def _conversion_is_trained_after(self) -> bool:
@@ -103,6 +133,11 @@ class Recurrent:
     def predicts_next_action(self) -> bool:
         """Whether there is a head of the next action; without it, everyone gets the prior."""
         return self.config.tasks.next_action > 0
+
+    @property
+    def predicts_next_time(self) -> bool:
+        """Whether there is a head of the time to the next event."""
+        return self.config.tasks.next_time > 0
 
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
         """Probability of each next state; a row without history gets the prior."""
@@ -127,6 +162,16 @@ class Recurrent:
             return torch.sigmoid(head.calibrated(encoded, context).double())
 
         return self._predict(examples, shares, chances)
+
+    def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
+        """Quantiles of the seconds to the next event; # [rows, levels]."""
+        head = self.network.next_time
+        assert head is not None
+
+        def quantiles(encoded: Tensor, context: Tensor, _closed: Tensor) -> Tensor:
+            return head(encoded, context).double()
+
+        return as_seconds(self._predict(examples, self.network.waits, quantiles))
 
     @torch.no_grad()
     def _predict(
@@ -156,8 +201,51 @@ class Recurrent:
         )
         return hidden[torch.arange(len(lengths)), torch.from_numpy(lengths - 1)]
 
-    def _calibrate(self, training: Training) -> None:
-        """Fit each horizon's slope and intercept on the rows of early stopping."""
+    def _slopes_over_time(
+        self, training: Training, tensors: Tensors, targets: list[Targets], epochs: int
+    ) -> list[float]:
+        """How much of what a head learns still holds later, one a horizon.
+
+        Rows held out by user share the weeks, the courses and the campaigns of those learned from.
+        So the training part is cut into blocks of time, and each but the first is asked of a head
+        that has learned from the blocks before it.
+        """
+        instants = training.examples.instants
+        labels = training.examples.conversions
+        every = replace(targets[0], conversions=targets[0].conversions + targets[1].conversions)
+        rows = every.conversion_rows
+        cuts = np.sort(instants[rows])[np.arange(1, _BLOCKS) * len(rows) // _BLOCKS]
+        lengths = [parse_duration(horizon, "horizons") for horizon in self.horizons]
+        found, asked, folds = [], [], []
+        for fold, begin in enumerate(cuts):
+            end = cuts[fold + 1] if fold + 1 < len(cuts) else instants.max()
+            earlier = np.column_stack([instants + length <= begin for length in lengths])
+            later = rows[(instants[rows] > begin) & (instants[rows] <= end)]
+            if not earlier[rows].any() or not len(later):
+                continue
+            answers = logits_of_later(
+                self.network, tensors, every, earlier, later, self.config, epochs
+            )
+            found.append(answers.cpu().numpy())
+            asked.append(later)
+            folds.append(np.full(len(later), fold))
+        if not found:
+            return [1.0] * len(lengths)
+        logits, later = np.concatenate(found), np.concatenate(asked)
+        of_fold = np.concatenate(folds)
+        slopes = []
+        for place in range(len(lengths)):
+            known = ~np.isnan(labels[later, place])
+            of_horizon = logits[known, place], labels[later[known], place], of_fold[known]
+            slopes.append(slope_over_time(*of_horizon))
+        training.report(
+            "conversion: of the logits, what held later is "
+            + ", ".join(f"{slope:.2f}" for slope in slopes)
+        )
+        return slopes
+
+    def _calibrate(self, training: Training, slopes: list[float]) -> None:
+        """Settle each horizon's slope, and its intercept on the rows of early stopping."""
         chosen = np.flatnonzero(training.conversion_stop.any(axis=1))
         if len(chosen) == 0 or self.network.conversion is None:
             return
@@ -166,11 +254,17 @@ class Recurrent:
         logits = np.log(chances) - np.log1p(-chances)
         for place in range(len(self.horizons)):
             rows = training.conversion_stop[chosen, place]
-            slope, intercept = platt(logits[rows, place], held_out.conversions[rows, place])
-            self.network.conversion.calibration[place] = torch.tensor([slope, intercept])
+            own, labels = logits[rows, place], held_out.conversions[rows, place]
+            slope = min(platt(own, labels)[0], slopes[place])
+            settled = torch.tensor([slope, intercept(slope * own, labels)])
+            self.network.conversion.calibration[place] = settled
 
     def _targets(
-        self, examples: Examples, rows: NDArray[np.bool_], conversions: NDArray[np.bool_]
+        self,
+        examples: Examples,
+        rows: NDArray[np.bool_],
+        conversions: NDArray[np.bool_],
+        waits: NDArray[np.bool_],
     ) -> Targets:
         weights = torch.where(
             torch.from_numpy(examples.landmarks), self.config.landmark_weight, 1.0
@@ -179,6 +273,7 @@ class Recurrent:
         return Targets(
             next_action=weights * torch.from_numpy(rows & (tasks.next_action > 0)),
             conversions=weights[:, None] * torch.from_numpy(conversions & (tasks.conversion > 0)),
+            next_time=weights * torch.from_numpy(waits & (tasks.next_time > 0)),
         )
 
     def save(self, folder: Path) -> None:
@@ -192,6 +287,7 @@ class Recurrent:
                 "horizons": list(self.horizons),
                 "prior": self.network.prior.tolist(),
                 "converted": self.network.converted.tolist(),
+                "waits": self.network.waits.tolist() if self.predicts_next_time else [],
                 "events": self.event_encoder.to_json(),
             },
         )
@@ -252,6 +348,8 @@ class Recurrent:
             closed=torch.from_numpy(examples.states == len(self.states) - 1),
             labels=torch.from_numpy(examples.labels),
             conversions=torch.from_numpy(np.nan_to_num(examples.conversions)),
+            waits=torch.from_numpy(np.log1p(examples.waits)).float(),
+            watched=torch.from_numpy(np.log1p(examples.watched)).float(),
             first=examples.first,
             last=examples.ends - 1,
         )

@@ -17,6 +17,7 @@ from trainer.examples import Examples
 from trainer.features import Feature
 from trainer.models.base import read_json
 from trainer.models.onnx_network import OnnxNetwork
+from trainer.waits import as_seconds
 
 _ROWS = 256  # rows of one pass: 1,000 users of 50 events would take 100 MB at once
 
@@ -34,6 +35,8 @@ class Served:
         Names of the states, in the order of every probability vector, and of the horizons.
     prior, converted
         # [states] and # [horizons], the answers for a user without history
+    waits
+        # [levels], the same of log1p of the seconds to the next event; empty where that is no task
     means
         # [columns], mean of each column of the context over the training part
     sources
@@ -50,6 +53,7 @@ class Served:
         horizons: tuple[str, ...],
         prior: NDArray[np.float64],
         converted: NDArray[np.float64],
+        waits: NDArray[np.float64],
         means: NDArray[np.float32],
         sources: tuple[str, ...],
         event_encoder: EventEncoder,
@@ -62,6 +66,7 @@ class Served:
         self.horizons = horizons
         self.prior = prior
         self.converted = converted
+        self.waits = waits
         self.means = means
         self.sources = sources
         self.event_encoder = event_encoder
@@ -78,6 +83,11 @@ class Served:
         """Whether there is a head of the next action; without it, everyone gets the prior."""
         return self.config.tasks.next_action > 0
 
+    @property
+    def predicts_next_time(self) -> bool:
+        """Whether there is a head of the time to the next event."""
+        return len(self.waits) > 0
+
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a run's folder: text and ONNX graphs, no weights of torch."""
@@ -92,11 +102,17 @@ class Served:
             horizons=horizons,
             prior=np.array(vocabularies["prior"], dtype=np.float64),
             converted=np.array(vocabularies["converted"], dtype=np.float64),
+            waits=np.array(vocabularies["waits"], dtype=np.float64),
             means=np.array(features["means"], dtype=np.float32),
             sources=tuple(features["sources"]),
             event_encoder=EventEncoder.from_json(vocabularies["events"]),
             context=ContextEncoder.from_json(features["context"]),
-            network=OnnxNetwork(folder, config.tasks.next_action > 0, bool(horizons)),
+            network=OnnxNetwork(
+                folder,
+                config.tasks.next_action > 0,
+                bool(horizons),
+                bool(vocabularies["waits"]),
+            ),
         )
 
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
@@ -132,6 +148,14 @@ class Served:
                 logits = self.network.conversion_logits(encoded, context[rows])
                 answer[rows] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
         return answer
+
+    def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
+        """Quantiles of the seconds to the next event; # [rows, levels]."""
+        answer = np.tile(self.waits, (len(examples), 1))
+        context = self.context.transform(examples)
+        for rows, encoded in self._encoded(examples):
+            answer[rows] = self.network.quantiles(encoded, context[rows])
+        return as_seconds(answer)
 
     def logit_parts(self, examples: Examples) -> NDArray[np.float64]:
         """What each of :attr:`sources` adds to the logits; # [rows, sources, states].

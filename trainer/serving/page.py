@@ -23,6 +23,7 @@ from trainer.serving.reasons import Reason, parts_by_source, without_events, wit
 from trainer.serving.schemas import Event, Problem, User, read_instant
 from trainer.serving.users import OTHER, read_user
 from trainer.serving.workers import Overloaded
+from trainer.waits import show_wait
 
 SPANS = (1, 7, 30, 90, 365)
 _EVENTS_EXPLAINED = 10
@@ -135,6 +136,7 @@ def _answer(predictor: Predictor, user: str, instant: np.datetime64 | None) -> d
         "top": top,
         "distribution": charts.distribution(shares),
         "conversion": prediction.conversion,
+        "waits": {name: show_wait(each) for name, each in prediction.next_time.items()},
         "table": feature_table(known),
         "model": model.name,
         "explained": False,

@@ -81,6 +81,7 @@ async def predict(request: PredictRequest, serving: Serving) -> Response:
                 state=answer.state,
                 next_action=answer.next_action,
                 conversion=answer.conversion,
+                next_time=answer.next_time,
             )
             for answer in answers
         ],

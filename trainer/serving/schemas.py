@@ -102,6 +102,10 @@ class UserPrediction(BaseModel):
         description="Probability of a conversion within each horizon, as converted_within_7d; "
         "empty where the run's model predicts none."
     )
+    next_time: dict[str, float] = Field(
+        description="Quantiles of the seconds to the next event, as p10 to p90; empty where the "
+        "run's model predicts none."
+    )
 
 
 class PredictResponse(BaseModel):

@@ -25,6 +25,7 @@ from trainer.reasons import explain
 from trainer.runs import load_run
 from trainer.sequences import Sequences
 from trainer.serving.app import make_app
+from trainer.waits import show_wait
 
 USERS = ["u007", "nobody", "u001"]
 DAY = timedelta(days=1)
@@ -105,6 +106,25 @@ def test_a_conversion_head_is_served(own: Served, refit: Callable[..., TestClien
     assert isinstance(baseline, ConversionModel)
     share = baseline.predict_conversion(examples_of(own))[0, 0]
     assert found["conversion"] == {"converted_within_1d": pytest.approx(share)}
+
+
+def test_the_time_to_the_next_event_is_served(
+    own: Served, refit: Callable[..., TestClient]
+) -> None:
+    """The same from torch, the API, the page and the command; a run without the head says none."""
+    client = refit("tasks.next_time=0.5")
+    answer = client.post("/predict", json={"user_ids": USERS}).json()["predictions"]
+    expected = load_run(own.home).recurrent.predict_next_time(examples_of(own))
+    for found, seconds in zip(answer, expected, strict=True):
+        assert list(found["next_time"]) == ["p10", "p25", "p50", "p75", "p90"]
+        assert list(found["next_time"].values()) == pytest.approx(seconds, rel=1e-4)
+        said = predicted(own, found["user_id"])["next_time"]
+        assert said == pytest.approx(found["next_time"], rel=1e-4)
+    page = client.get("/", params={"user": "u007"}).text
+    assert f"comes in {show_wait(expected[0, 2])} (median)" in page
+    client = refit("model=marginal")
+    (found,) = client.post("/predict", json={"user_id": "u007"}).json()["predictions"]
+    assert found["next_time"] == {}
 
 
 def test_a_run_of_conversions_alone_is_served(
