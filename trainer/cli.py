@@ -14,6 +14,7 @@ from trainer.commands import (
     features,
     journal,
     models,
+    reports,
     services,
     tuning,
     walk,
@@ -48,7 +49,7 @@ app = typer.Typer(
         "data/build/<dataset>, or under SCALESPACE_HOME."
     ),
 )
-for group in (features, models, tuning, answers, exports, services, journal, walk):
+for group in (features, models, tuning, reports, answers, exports, services, journal, walk):
     app.add_typer(group.commands)
 
 

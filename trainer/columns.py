@@ -19,6 +19,7 @@ class Columns:
 
     ACTION = "action_type"
     CATEGORY = "category_id"
+    LOCATION = "location"
     GAP = "gap_ms"
     DURATION = "duration_ms"
     HOUR = "hour"

@@ -143,6 +143,18 @@ class TaskConfig(_Frozen):
     )
 
 
+class SplitConfig(_Frozen):
+    """Who is held out of training, beside what comes later."""
+
+    by: Literal["time", "users", "location"] = Field(
+        default="time",
+        description="users: some are held out whole; location: so are the users of some locations",
+    )
+    share: float = Field(
+        default=0.2, gt=0, lt=1, description="share of the users, or of the locations, held out"
+    )
+
+
 class StoppingConfig(_Frozen):
     """How training decides that it is done, by rows of the training part alone."""
 
@@ -165,6 +177,7 @@ class FitConfig(_Frozen):
     column: ColumnConfig = ColumnConfig()
     logistic: LogisticConfig = LogisticConfig()
     boosting: BoostingConfig = BoostingConfig()
+    split: SplitConfig = SplitConfig()
     stopping: StoppingConfig = StoppingConfig()
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=16, ge=1, description="chunks in a batch")

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 _SMALLEST_GAIN = 1e-4
+
+
+def best_epoch(losses: Sequence[float]) -> int:
+    """Number of the epoch, from 1, whose weights :class:`EarlyStopping` keeps.
+
+    Examples
+    --------
+    >>> best_epoch([3.0, 1.0, 0.99995])
+    2
+    """
+    best = 0
+    for place, loss in enumerate(losses):
+        if loss < losses[best] - _SMALLEST_GAIN:
+            best = place
+    return best + 1
 
 
 class EarlyStopping:

@@ -196,18 +196,18 @@ def read_labels(folder: Path, landmarks: bool = False, horizons: Sequence[str] =
     """
     folder = folder.resolve()
     keys = [C.USER, C.INSTANT]
-    spine = _read_table(folder, "spine", [*keys, C.LANDMARK, C.POSITION])
+    spine = read_label_table(folder, "spine", [*keys, C.LANDMARK, C.POSITION])
     if not landmarks:
         spine = spine.filter(pc.invert(spine[C.LANDMARK]))
     wanted = [*keys, C.NEXT_ACTION, C.NEXT_STATE_AT, C.NEXT_GAP]
-    rows = spine.join(_read_table(folder, "label_next", wanted), keys, join_type="left outer")
+    rows = spine.join(read_label_table(folder, "label_next", wanted), keys, join_type="left outer")
     del spine
     names = [C.converted_within(horizon) for horizon in horizons]
     if names:
-        converted = _read_table(folder, "label_conversion", [*keys, *names])
+        converted = read_label_table(folder, "label_conversion", [*keys, *names])
         rows = rows.join(converted, keys, join_type="left outer")
     rows = rows.sort_by([(C.USER, "ascending"), (C.INSTANT, "ascending")])
-    sequences = Sequences.from_events(_read_table(folder, "events", Sequences.COLUMNS))
+    sequences = Sequences.from_events(read_label_table(folder, "events", Sequences.COLUMNS))
     assert sequences.instants is not None
     instants = rows[C.INSTANT].to_numpy().astype("datetime64[us]")
     watched = seconds_until(last_event(np.sort(sequences.instants)), instants)
@@ -232,7 +232,14 @@ def _shared_texts(column: pa.ChunkedArray) -> NDArray:
     return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
 
 
-def _read_table(folder: Path, name: str, columns: Sequence[str]) -> pa.Table:
+def read_label_table(folder: Path, name: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of one table under ``<home>/labels``.
+
+    Raises
+    ------
+    BadInput
+        When it is not there, or cannot be read.
+    """
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise BadInput(f"{path}: there is no such table yet; run trainer build")
@@ -270,6 +277,15 @@ class Dataset:
     next_state_at: Instants  # [rows], when each label became known
     conversion_parts: tuple[Parts, ...] = ()  # one a horizon
     wait_parts: Parts | None = None  # where the time to the next event is a task
+    held_out: NDArray[np.bool_] | None = None  # [users], who is kept from training whole
+
+    @property
+    def learnable_events(self) -> NDArray[np.bool_]:
+        """Events of users who are not held out; # [events]."""
+        sequences = self.examples.sequences
+        if self.held_out is None:
+            return np.ones(len(sequences), dtype=bool)
+        return ~self.held_out[sequences.owners]
 
     @property
     def train_rows(self) -> NDArray[np.bool_]:
@@ -304,7 +320,10 @@ class Dataset:
         """Rows with a label of any task; a label that the part may not know is unknown."""
         masks = self._masks(part)
         assert self.examples.sequences.instants is not None
-        events = np.sort(self.examples.sequences.instants)
+        events = self.examples.sequences.instants
+        if part == "train":
+            events = events[self.learnable_events]
+        events = np.sort(events)
         cut = {"train": self.cuts.train_end, "valid": self.cuts.valid_end}.get(part)
         return (
             self.examples.known_only(masks[:, 0], masks[:, 1:-1])
@@ -324,6 +343,7 @@ def build_examples(
     fetch: FetchFeatures,
     cuts: Cuts | None = None,
     waits: bool = False,
+    hold_out: Callable[[Labels, np.datetime64], NDArray[np.bool_]] | None = None,
 ) -> Dataset:
     """Split the labelled instants and give them their features.
 
@@ -340,6 +360,8 @@ def build_examples(
         The cuts of a fitted run; ``None`` makes them anew.
     waits
         Whether the time to the next event is a task: its rows then belong to the parts too.
+    hold_out
+        Chooses the users that are kept from training whole, see :func:`trainer.held_out.holder`.
 
     Raises
     ------
@@ -357,21 +379,14 @@ def build_examples(
             taxonomy.train_end,
             taxonomy.valid_end,
         )
-    parts = split_rows(labels.instants, labels.next_state_at, events, cuts)
-    if not parts.train.any():
+    held_out = None if hold_out is None else hold_out(labels, cuts.train_end)
+    every = _all_parts(labels, taxonomy, cuts, held_out, waits)
+    if not every[0].train.any():
         raise BadInput(
             f"split: no training row lies before {show_instant(cuts.train_end)}; the log runs "
             f"from {show_instant(events[0])} to {show_instant(events[-1])}; "
             "move train_end in the dataset file"
         )
-    conversion_parts = tuple(
-        split_conversions(labels.instants, labels.conversions[:, place], horizon, events, cuts)
-        for place, horizon in enumerate(taxonomy.horizon_lengths)
-    )
-    wait_parts = (
-        split_waits(labels.instants, events, cuts) if waits else _no_parts(len(labels.instants))
-    )
-    every = (parts, *conversion_parts, wait_parts)
     used = np.any([mask for each in every for mask in (each.train, each.valid, each.test)], axis=0)
     labels = labels.take(used)
     parts, *conversion, wait_parts = (
@@ -400,7 +415,45 @@ def build_examples(
         labels.next_state_at,
         tuple(conversion),
         wait_parts if waits else None,
+        held_out,
     )
+
+
+def _all_parts(
+    labels: Labels,
+    taxonomy: Taxonomy,
+    cuts: Cuts,
+    held_out: NDArray[np.bool_] | None,
+    waits: bool,
+) -> list[Parts]:
+    """The parts of the next action, those of each horizon, and those of the waits."""
+
+    def split(events: Instants) -> list[Parts]:
+        return [
+            split_rows(labels.instants, labels.next_state_at, events, cuts),
+            *(
+                split_conversions(
+                    labels.instants, labels.conversions[:, place], length, events, cuts
+                )
+                for place, length in enumerate(taxonomy.horizon_lengths)
+            ),
+            split_waits(labels.instants, events, cuts)
+            if waits
+            else _no_parts(len(labels.instants)),
+        ]
+
+    every = split(labels.event_instants)
+    if held_out is None:
+        return every
+    sequences = labels.sequences
+    assert sequences.instants is not None
+    rows = held_out[np.searchsorted(sequences.users, labels.users)]
+    # When a label was known is told by others' events: in training, by those of nobody held out.
+    known = split(np.sort(sequences.instants[~held_out[sequences.owners]]))
+    return [
+        replace(judged, train=learned.train).holding_out(rows)
+        for judged, learned in zip(every, known, strict=True)
+    ]
 
 
 def unlabelled(

@@ -20,7 +20,7 @@ from feature_repo.home import features_dir, labels_dir
 from feature_repo.manifest import dataset_vars, fingerprint
 from trainer.checkpoints import checkpoint_of
 from trainer.columns import Columns as C
-from trainer.config import FitConfig, ModelName
+from trainer.config import FitConfig, ModelName, SplitConfig
 from trainer.dataset import Taxonomy
 from trainer.devices import choose_device
 from trainer.evaluation import evaluate
@@ -35,6 +35,7 @@ from trainer.features import (
     published_features,
     require_anchors,
 )
+from trainer.held_out import holder
 from trainer.instants import Instants
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, make_model
@@ -84,7 +85,11 @@ class TrainingSet:
 
 
 def read_training_set(
-    home: Path, config: FitConfig, models: Sequence[ModelName], report: Report
+    home: Path,
+    config: FitConfig,
+    models: Sequence[ModelName],
+    report: Report,
+    cuts: Cuts | None = None,
 ) -> TrainingSet:
     """Read what these models learn from and are judged on.
 
@@ -98,6 +103,8 @@ def read_training_set(
         The models that will be fitted: where none reads features, few are fetched.
     report
         Takes lines of progress.
+    cuts
+        Where to cut; ``None`` goes by the dataset file.
     """
     taxonomy = Taxonomy.from_vars(dataset_vars(home))
     published = published_features(home)
@@ -113,8 +120,11 @@ def read_training_set(
     with one_publication(home):
         labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
         report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
-        dataset = build_examples(labels, taxonomy, fetch, waits=config.tasks.next_time > 0)
-        users = known_users(labels, dataset.cuts.train_end)
+        hold_out = holder(labels_dir(home), config.split)
+        dataset = build_examples(
+            labels, taxonomy, fetch, cuts, config.tasks.next_time > 0, hold_out
+        )
+        users = known_users(labels, dataset.cuts.train_end, dataset.held_out)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
     for note in dataset.cuts.notes:
@@ -203,12 +213,14 @@ def fit(
     return folder
 
 
-def known_users(labels: Labels, end: np.datetime64) -> NDArray:
-    """Users with an event at or before ``end``."""
+def known_users(
+    labels: Labels, end: np.datetime64, held_out: NDArray[np.bool_] | None = None
+) -> NDArray:
+    """Users with an event at or before ``end``, but those held out; # [users]."""
     sequences = labels.sequences
     assert sequences.instants is not None
-    firsts = sequences.instants[sequences.offsets[:-1]]
-    return sequences.users[firsts <= end]
+    known = sequences.instants[sequences.offsets[:-1]] <= end
+    return sequences.users[known if held_out is None else known & ~held_out]
 
 
 def population_counts(transitions: pa.Table, states: tuple[str, ...]) -> NDArray[np.int64]:
@@ -238,7 +250,8 @@ def make_training(
     train = dataset.train
     sequences = train.sequences
     assert sequences.instants is not None
-    events = np.sort(sequences.instants)
+    learnable = dataset.learnable_events
+    events = np.sort(sequences.instants[learnable])
     fit_rows, stop_rows = stopping_rows(
         train.instants,
         dataset.next_state_at[dataset.train_rows],
@@ -262,7 +275,8 @@ def make_training(
         examples=train,
         fit=fit,
         stop=stop,
-        known_events=sequences.instants <= dataset.cuts.train_end - dataset.cuts.train_purge,
+        known_events=learnable
+        & (sequences.instants <= dataset.cuts.train_end - dataset.cuts.train_purge),
         transition_counts=transition_counts,
         states=dataset.taxonomy.states,
         session_gap=dataset.taxonomy.session_gap,
@@ -282,6 +296,10 @@ def split_record(dataset: Dataset, training: Training, config: FitConfig) -> dic
         "threads": config.threads,
         "data": dataset.examples.sequences.digest(),
         "cuts": dataset.cuts.to_json(),
+        "held_out": {
+            "by": config.split.by,
+            "users": 0 if dataset.held_out is None else int(dataset.held_out.sum()),
+        },
         "rows": {
             "fit": int(training.fit.sum()),
             "stop": int(training.stop.sum()),
@@ -299,8 +317,9 @@ def read_dataset(
     cuts: Cuts,
     run: str,
     waits: bool = False,
+    split: SplitConfig | None = None,
 ) -> Dataset:
-    """The examples of a home with the features, the cuts and the tasks of a fitted run."""
+    """The examples of a home with the features, the cuts, tasks and users of a fitted run."""
     store = open_checked_store(home, features, run)
 
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
@@ -309,4 +328,5 @@ def read_dataset(
     with one_publication(home):
         taxonomy = Taxonomy.from_vars(dataset_vars(home))
         labels = read_labels(labels_dir(home), landmarks, taxonomy.horizons)
-        return build_examples(labels, taxonomy, fetch, cuts, waits)
+        hold_out = holder(labels_dir(home), split or SplitConfig())
+        return build_examples(labels, taxonomy, fetch, cuts, waits, hold_out)

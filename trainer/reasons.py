@@ -1,10 +1,14 @@
-"""Reasons of one prediction: by scale, by event, and what would be without an event.
+"""Reasons of one prediction: by scale, event and own transition, and what would be without each.
 
 Notes
 -----
 A contribution is of the logit of one state, and reads as evidence for it. With ``fusion.kind:
 additive`` the scales' contributions are the network's own parts and sum exactly to its logit. With
 another fusion there is no such sum, and none is made up.
+
+What the user did after his current state until now, ``transition_counts_all``, enters as his own
+row of the transition matrix, backed off to everyone's. Its counts are taken out one by one. The
+features of the scales stay as they are, also those that count transitions within a window.
 """
 
 from __future__ import annotations
@@ -13,14 +17,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.chunks import make_windows
+from trainer.columns import Columns as C
 from trainer.examples import Examples
 from trainer.models.recurrent import Recurrent
 from trainer.sequences import MISSING, Sequences
+from trainer.user_rows import own_counts
 
 _STEPS = 128  # of the path that integrated gradients sum over
 
@@ -48,6 +55,29 @@ class EventReason:
 
 
 @dataclass(frozen=True)
+class TransitionReason:
+    """What the user's own transitions to one state do to one prediction.
+
+    Attributes
+    ----------
+    before, after
+        The current state, and the one that followed it.
+    count
+        How often it did, until the instant.
+    contribution
+        To the logit: what it is less what it is without them.
+    without
+        Probability of the state, recomputed as if these transitions had not been counted.
+    """
+
+    before: str
+    after: str
+    count: int
+    contribution: float
+    without: float
+
+
+@dataclass(frozen=True)
 class Reasons:
     """Why a state has its probability.
 
@@ -61,6 +91,12 @@ class Reasons:
         not additive.
     events
         The last events, the latest first.
+    transitions
+        The user's own ones out of the current state, what moves most first; none where he has
+        none, or where his own row does not enter (``features.user_row=false``).
+    without_own_row
+        Probability of the state, recomputed with everyone's row in place of his own; ``None`` where
+        there are no `transitions`.
     baseline_logit
         Logit of the same context after events that say nothing.
     gap
@@ -72,6 +108,8 @@ class Reasons:
     logit: float
     scales: dict[str, float]
     events: tuple[EventReason, ...]
+    transitions: tuple[TransitionReason, ...]
+    without_own_row: float | None
     baseline_logit: float
     gap: float
 
@@ -113,6 +151,7 @@ def explain(model: Recurrent, example: Examples, state: str | None = None) -> Re
         found = float(logit(embedded))
         baseline = float(logit(torch.zeros_like(embedded)))
         scales = scale_contributions(model, encoded, context, target)
+        transitions, without_own_row = transition_reasons(model, example, encoded, target)
     contributions = integrated_gradients(logit, embedded)
     actions = np.array(example.sequences.actions.to_pylist(), dtype=object)[positions[0].numpy()]
     without = without_each(model, example, positions[0].numpy())[:, target]
@@ -126,6 +165,8 @@ def explain(model: Recurrent, example: Examples, state: str | None = None) -> Re
         logit=found,
         scales=scales,
         events=tuple(events),
+        transitions=transitions,
+        without_own_row=without_own_row,
         baseline_logit=baseline,
         gap=float(found - baseline - contributions.sum()),
     )
@@ -140,6 +181,83 @@ def scale_contributions(
         return {}
     parts = head.parts(encoded, context)[0, :, target].tolist()
     return dict(zip(head.sources, parts, strict=True))
+
+
+def transition_reasons(
+    model: Recurrent, example: Examples, encoded: Tensor, target: int
+) -> tuple[tuple[TransitionReason, ...], float | None]:
+    """What each of the user's own transitions out of the current state does, and all of them.
+
+    Parameters
+    ----------
+    model, example
+        See :func:`explain`.
+    encoded
+        # [1, hidden], the encoded sequence, which no count changes
+    target
+        The state that is explained.
+
+    Returns
+    -------
+    transitions
+        See :class:`Reasons`.
+    without_own_row
+        See :class:`Reasons`.
+    """
+    size, head = len(model.states), model.network.head
+    assert head is not None
+    if model.context.rows is None:
+        return (), None
+    counts = own_counts(example, size)[0]
+    followed = np.flatnonzero(counts)
+    if not len(followed):
+        return (), None
+    state = int(example.states[0])
+    # As counted, then without the transitions to each state, then without any.
+    left = np.tile(counts, (len(followed) + 2, 1))
+    left[np.arange(len(followed)) + 1, followed] = 0
+    left[-1] = 0
+    several = with_own_counts(example, left, state)
+    context = torch.from_numpy(model.context.transform(several))
+    closed = torch.from_numpy(several.states == size - 1)
+    logits = head(encoded.expand(len(left), -1), context, closed)
+    chances = torch.softmax(logits.double(), dim=-1)[:, target].tolist()
+    shifts = (logits[0, target] - logits[:, target]).tolist()
+    found = [
+        TransitionReason(
+            before=model.states[state],
+            after=model.states[after],
+            count=int(counts[after]),
+            contribution=shifts[place],
+            without=chances[place],
+        )
+        for place, after in enumerate(followed, start=1)
+    ]
+    found.sort(key=lambda reason: (-abs(reason.contribution), reason.after))
+    return tuple(found), chances[-1]
+
+
+def with_own_counts(example: Examples, counts: NDArray[np.int64], state: int) -> Examples:
+    """One row several times, each with another count of the user's transitions out of a state.
+
+    Parameters
+    ----------
+    example
+        One row.
+    counts
+        # [rows, states]
+    state
+        Out of which the counts are.
+    """
+    rows, size = counts.shape
+    several = example.take(np.zeros(rows, dtype=np.int64))
+    column = several.features[C.TRANSITION_COUNTS].combine_chunks()
+    matrices = column.flatten().to_numpy().reshape(rows, size, size).copy()
+    matrices[:, state] = counts
+    place = several.features.column_names.index(C.TRANSITION_COUNTS)
+    changed = pa.array(matrices.reshape(rows, -1).tolist(), column.type)
+    features = several.features.set_column(place, C.TRANSITION_COUNTS, changed)
+    return replace(several, features=features)
 
 
 def integrated_gradients(
@@ -178,8 +296,6 @@ def without_each(
 
 def _subsequences(sequences: Sequences, kept: Sequence[NDArray[np.int64]], begin: int) -> Sequences:
     """One user a list of flat positions, out of a window that begins at one of them."""
-    import pyarrow as pa
-
     places = np.concatenate(kept).astype(np.int64)
     lengths = np.array([len(each) for each in kept])
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -11,6 +11,9 @@ dataset file; where they follow from quantiles of the events, deleting events mo
 Early stopping needs rows that training does not see. Taking them from the validation part would
 let events after ``train_end`` choose the epoch and so the weights. They are therefore carved out
 of the training part, in time (its last share) or by users; the validation part only reports.
+
+Users can be held out whole, beside the cuts in time (:mod:`trainer.held_out`): training then knows
+no event of theirs, and the validation and the test part are of nobody else.
 """
 
 from __future__ import annotations
@@ -93,6 +96,10 @@ class Parts:
     train: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     test: NDArray[np.bool_]
+
+    def holding_out(self, held_out: NDArray[np.bool_]) -> Parts:
+        """The parts with the rows of those held out kept from training, and theirs alone judged."""
+        return Parts(self.train & ~held_out, self.valid & held_out, self.test & held_out)
 
 
 def choose_cuts(
@@ -280,10 +287,14 @@ def stopping_rows(
     return fit, stop
 
 
-def users_held_out(users: NDArray, share: float) -> NDArray[np.bool_]:
-    """Rows of a share of the users, by a hash of their identifiers; # [rows]."""
+def users_held_out(users: NDArray, share: float, salt: str = "") -> NDArray[np.bool_]:
+    """Rows of a share of the users, by a hash of their identifiers; # [rows].
+
+    Two choices with other salts are independent of each other.
+    """
     names, inverse = np.unique(users.astype(str), return_inverse=True)
-    hashed = np.array([zlib.crc32(name.encode()) % 10_000 for name in names], dtype=np.int64)
+    hashes = [zlib.crc32((salt + name).encode()) % 10_000 for name in names]
+    hashed = np.array(hashes, dtype=np.int64)
     return (hashed < share * 10_000)[inverse]
 
 

@@ -16,9 +16,11 @@ from trainer.waits import show_wait
 if TYPE_CHECKING:
     from feature_repo.sync import SyncReport
     from feature_repo.verify import VerifyReport
+    from trainer.backtesting import Fold
     from trainer.evaluation import SampleRow
     from trainer.prediction import Prediction
     from trainer.reasons import Reasons
+    from trainer.shuffling import OrderEffect
     from trainer.streaming.pruning import Pruning
 
 console = Console(highlight=False, soft_wrap=True)
@@ -143,6 +145,47 @@ def slices_table(metrics: dict[str, Any], task: str) -> Table:
     return table
 
 
+def folds_table(metrics: dict[str, Any], folds: Sequence[Fold]) -> Table:
+    """Log-loss of each model at each fold, and over all of them with the folds' spread."""
+    from trainer.evaluation import TASK
+
+    table = Table(title="next action: log-loss by fold", title_justify="left")
+    table.add_column("learned until\n(test instants)", no_wrap=True)
+    shown = [name for name, tasks in metrics.items() if TASK in tasks]
+    for name in shown:
+        table.add_column(name, justify="right")
+    for number, fold in enumerate(folds, start=1):
+        task = f"{TASK}.fold_{number}"
+        found = [metrics[name].get(task) for name in shown]
+        rows = next((values["rows"] for values in found if values is not None), 0)
+        until = str(fold.cuts.train_end)[:16].replace("T", " ")
+        cells = ["-" if each is None else _cell(each, "log_loss", 3, True) for each in found]
+        table.add_row(f"{until} ({rows:,.0f})", *cells)
+    table.add_section()
+    overall = [metrics[name][TASK] for name in shown]
+    table.add_row("all", *(_cell(values, "log_loss", 3, True) for values in overall))
+    spreads = [_cell(values, "log_loss_fold_std", 3, False) for values in overall]
+    table.add_row("deviation of the folds", *spreads)
+    if not shown:
+        table.caption = "no fold has a labelled instant to score"
+    return table
+
+
+def order_table(found: dict[str, OrderEffect]) -> Table:
+    """Log-loss of each model with the real order and with shuffled ones."""
+    table = Table(title="next action: log-loss, test part", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for name in ("in order", "shuffled", "change [95 % over users]"):
+        table.add_column(name, justify="right")
+    for name, effect in found.items():
+        change = f"{effect.change:+.4f} [{effect.low:+.4f}, {effect.high:+.4f}]"
+        cells = (f"{effect.log_loss:.4f}", f"{effect.shuffled:.4f}", change)
+        table.add_row(name.replace("_", " "), *cells)
+    one = next(iter(found.values()))
+    table.caption = f"{one.rows:,} instants of {one.users:,} users, {one.seeds} shuffles"
+    return table
+
+
 def sample_table(rows: Sequence[SampleRow]) -> Table:
     """Predicted beside actual, by name."""
     table = Table(title="a sample of the test part", title_justify="left")
@@ -220,7 +263,7 @@ def track(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
 
 
 def reasons_tables(reasons: Reasons, user: str, events: int) -> list[Table]:
-    """What each scale and each of the last events says of one state."""
+    """What each scale, the user's own transitions and each of the last events say of one state."""
     title = f"user {user}: {reasons.state} next with {reasons.probability:.3f}"
     tables = []
     if reasons.scales:
@@ -240,4 +283,25 @@ def reasons_tables(reasons: Reasons, user: str, events: int) -> list[Table]:
         change = f"{reasons.probability:.3f} → {event.without:.3f}"
         table.add_row(name, f"{event.contribution:+.3f}", change)
     table.caption = f"integrated gradients; what all events together miss: {reasons.gap:+.4f}"
-    return [*tables, table]
+    tables.append(table)
+    if reasons.transitions:
+        tables.append(_transitions_table(reasons, title))
+    return tables
+
+
+def _transitions_table(reasons: Reasons, title: str) -> Table:
+    """What the user did after his current state before."""
+    table = Table(title=f"{title}, by own transition", title_justify="left")
+    table.add_column("transition")
+    for name in ("times", "logit", "without them"):
+        table.add_column(name, justify="right")
+    for reason in reasons.transitions:
+        table.add_row(
+            f"{reason.before} → {reason.after}",
+            f"{reason.count:,}",
+            f"{reason.contribution:+.3f}",
+            f"{reasons.probability:.3f} → {reason.without:.3f}",
+        )
+    change = f"{reasons.probability:.3f} → {reasons.without_own_row:.3f}"
+    table.caption = f"with everyone's transitions in place of his own: {change}"
+    return table

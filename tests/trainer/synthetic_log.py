@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,6 +71,7 @@ class Event:
     action: str
     category: str | None = None
     duration_ms: int | None = None
+    location: str | None = None
 
 
 @dataclass
@@ -92,6 +93,11 @@ class Log:
         """The same log with every later event deleted."""
         kept = {u: [e for e in events if e.at <= instant] for u, events in self.users.items()}
         return Log(self.actions, {u: events for u, events in kept.items() if events})
+
+    def without(self, users: Collection[str]) -> Log:
+        """The same log with some users deleted."""
+        kept = {u: events for u, events in self.users.items() if u not in users}
+        return Log(self.actions, kept)
 
 
 # ---- laws ----------------------------------------------------------------------------------------
@@ -146,7 +152,8 @@ def events_table(log: Log) -> pa.Table:
         for place, event in enumerate(events):
             gap = None if place == 0 else _milliseconds(event.at - events[place - 1].at)
             values = (user, place + 1, event.at, event.action, event.category, event.duration_ms)
-            for name, value in zip(rows, (*values, gap, event.at.hour), strict=True):
+            more = (gap, event.at.hour, event.location)
+            for name, value in zip(rows, (*values, *more), strict=True):
                 rows[name].append(value)
     return pa.table({name: pa.array(values, _EVENT_TYPES[name]) for name, values in rows.items()})
 
@@ -160,6 +167,7 @@ _EVENT_TYPES = {
     "duration_ms": pa.int64(),
     "gap_ms": pa.int64(),
     "hour": pa.int64(),
+    "location": pa.string(),
 }
 
 

@@ -23,7 +23,8 @@ from trainer.cli import app
 
 COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
-    *("tune", "predict", "explain", "export", "serve", "stream", "journal", "demo"),
+    *("tune", "report", "backtest", "shuffle-test"),
+    *("predict", "explain", "export", "serve", "stream", "journal", "demo"),
 )
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
@@ -271,6 +272,27 @@ def test_a_baseline_is_fitted_and_asked_like_the_network(
     )
 
 
+def test_users_are_held_out_of_a_fit_and_judged_again(
+    own: tuple[Path, Path, synthetic.Log],
+) -> None:
+    path, home, _ = own
+    given = ("--dataset", str(path))
+    whole = json.loads((home / "models" / "latest" / "split.json").read_text())
+    held = ("split.by=users", "split.share=0.4")
+    assert trainer("fit", "model=markov_2", *held, *given).exit_code == 0
+    split = json.loads((home / "models" / "latest" / "split.json").read_text())
+    assert whole["held_out"] == {"by": "time", "users": 0}
+    assert split["held_out"]["by"] == "users"
+    assert 3 < split["held_out"]["users"] < 20
+    assert 0 < split["rows"]["train"] < whole["rows"]["train"]
+    assert 0 < split["rows"]["test"] < whole["rows"]["test"]
+    written = json.loads((home / "models" / "latest" / "metrics.json").read_text())
+    assert "next_action.seen_users" not in written["markov_2"]
+    assert json.loads(trainer("evaluate", "--json", *given).stdout) == written
+    line = refusal("fit", "split.by=location", *given)  # this log is nowhere
+    assert "split.by=location: a share of 0.2 holds out 0 of 25 users" in line
+
+
 def test_compare_fits_every_model_on_the_same_rows(own: tuple[Path, Path, synthetic.Log]) -> None:
     path, home, _ = own
     small = (*SMALL, "boosting.iterations=5")
@@ -308,8 +330,25 @@ def test_predicting_at_an_instant_equals_evaluating_there(
         assert list(answer["next_action"].values()) == pytest.approx(expected[row], abs=1e-6)
 
 
+def test_a_date_after_training_is_a_date(ready: tuple[Path, Path, synthetic.Log]) -> None:
+    """Case P15, in process: years later, everyone has left, and comes back somehow."""
+    from trainer.prediction import Predictor
+    from trainer.runs import load_run
+
+    _, home, _ = ready
+    predictor = Predictor(home, load_run(home))
+    answers = predictor.at(["u007", "nobody"], np.datetime64("2031-01-01T00:00:00", "us"))
+    later, nobody = answers
+    assert (later.state, later.cold) == ("leave", False)
+    assert later.next_action["leave"] == 0
+    assert (nobody.state, nobody.cold) == (None, True)
+    for answer in answers:
+        assert sum(answer.next_action.values()) == pytest.approx(1.0)
+        assert np.isfinite(list(answer.next_action.values())).all()
+
+
 def test_explain_recomputes_what_predict_says(ready: tuple[Path, Path, synthetic.Log]) -> None:
-    path, _, _ = ready
+    path, _, log = ready
     given = ("--dataset", str(path), "--user", "u007")
     asked = trainer("explain", "--json", "--state", "b", *given)
     assert asked.exit_code == 0, asked.output + asked.stderr
@@ -317,9 +356,15 @@ def test_explain_recomputes_what_predict_says(ready: tuple[Path, Path, synthetic
     online = probabilities(*given)
     assert reasons["probability"] == pytest.approx(online["next_action"]["b"], abs=1e-6)
     assert abs(reasons["gap"]) < 1e-3
-    shown = trainer("explain", "--at", "end", "--events", "3", *given).stdout
+    middle = ("--at", log.users["u007"][20].at.isoformat())
+    own = json.loads(trainer("explain", "--json", *middle, *given).stdout)["transitions"]
+    assert own
+    shown = trainer("explain", *middle, "--events", "3", *given).stdout
     assert "u007" in shown
-    assert shown.count("→") == 3
+    # Each event, each transition with its name, and everyone's transitions in place of his own.
+    assert shown.count("→") == 3 + 2 * len(own) + 1
+    for transition in own:
+        assert f"{transition['before']} → {transition['after']}" in shown
     assert "'c' is no state; states: a, b, leave" in refusal("explain", "--state", "c", *given)
     nobody = refusal("explain", "--dataset", str(path), "--user", "nobody")
     assert "knows no event of 'nobody'" in nobody

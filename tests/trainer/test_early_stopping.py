@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainer.early_stopping import EarlyStopping
+from trainer.early_stopping import EarlyStopping, best_epoch
 
 
 def trained(losses: list[float], patience: int) -> tuple[float, int]:
@@ -19,6 +19,11 @@ def trained(losses: list[float], patience: int) -> tuple[float, int]:
             break
     stopping.restore()
     return float(module.weight.detach()), epochs
+
+
+def test_the_epoch_that_is_said_to_be_kept_is() -> None:
+    for losses in ([3.0, 1.0, 2.0, 2.0], [3.0, 1.0, 2.0, 0.5], [1.0, 0.99995, 0.99991], [2.0]):
+        assert trained(losses, patience=9) == (best_epoch(losses), len(losses))
 
 
 def test_the_best_epoch_stays() -> None:

@@ -42,6 +42,23 @@ def test_constant_scores_get_exactly_k_of_v(states: int) -> None:
     assert metrics.accuracy(constant[:, permuted], labels) == metrics.accuracy(constant, labels)
 
 
+def test_the_order_of_the_states_changes_nothing() -> None:
+    random = np.random.default_rng(2)
+    scores = random.dirichlet(np.ones(6), 80).round(2)  # with ties
+    labels = random.integers(0, 6, 80)
+    order = random.permutation(6)
+    moved, named = scores[:, order], np.argsort(order)[labels]
+    for k in (1, 3, 5):
+        credit = metrics.top_k_credit(scores, labels, k)
+        assert (metrics.top_k_credit(moved, named, k) == credit).all()
+    for metric in (
+        metrics.log_loss,
+        metrics.macro_recall,
+        metrics.expected_calibration_error,
+    ):
+        assert metric(moved, named) == pytest.approx(metric(scores, labels), abs=1e-12)
+
+
 def test_calibration_error_by_hand() -> None:
     # Two bins hold rows: confidence .7 with half right, confidence .95 with all right.
     probabilities = np.array([[0.7, 0.3], [0.7, 0.3], [0.95, 0.05], [0.05, 0.95]])

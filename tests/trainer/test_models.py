@@ -1,8 +1,42 @@
-"""Models on logs whose laws are known."""
+"""Models on logs whose laws are known, and where each case of ours about models has its test.
+
+P1 to P20 are public bug reports of tools like this one, each turned into what this project must do.
+
+======  ============================================================  ==============================
+case    must                                                          test
+======  ============================================================  ==============================
+P1      an unseen user with 3 events: finite; with 0: the prior       here, test_baselines.py,
+        and `cold`; both calibrated                                   test_unknowable.py,
+                                                                      test_cli.py
+P3      encoding another part leaves the vocabularies as they are     here
+P4      all events after train_end deleted: the same bytes            here, test_baselines.py,
+                                                                      test_unknowable.py,
+                                                                      scenarios/test_leakage.py
+P5      a feature equal to its own event's label: AUC .5              test_shuffling.py
+P6      no metric depends on the batch's order or size                here, test_evaluation.py
+P7      events one by one = the whole history; another order differs  test_onnx.py, test_chunks.py
+P8      constant scores get k/V; permuted candidates change nothing   test_metrics.py,
+                                                                      test_evaluation.py
+P9      evaluated twice: identical                                    here
+P10     100 columns of padding: loss and metrics unchanged            here
+P11     a requested metric that is missing: non-zero exit             test_evaluation.py,
+                                                                      test_cli.py
+P14     the export at (1, 1), (3, 7), (256, 1): within 1e-5           test_onnx.py
+P15     predict for a date after training, in process                 test_cli.py
+P16     explained in evaluation mode; complete within 1e-3            test_reasons.py
+P17     same seed and threads: same metrics file; the run says seed,  test_cli.py
+        threads, data hash and cuts
+P18     shuffled input rows: same hash; the share of ties is said     test_examples.py,
+                                                                      dbt_project/test_quality.py
+P19     every artefact loads with weights_only; the rest is text      here, test_baselines.py
+P20     targets in = hits + misses, seen + cold, as SQL counts them   test_report.py
+======  ============================================================  ==============================
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +48,16 @@ import synthetic_log as synthetic
 import torch
 
 from trainer import metrics
-from trainer.chunks import make_windows
+from trainer.chunks import Batch, Chunks, batches, make_windows
 from trainer.config import FitConfig, load_config
-from trainer.evaluation import evaluate
+from trainer.evaluation import evaluate, score
 from trainer.examples import Dataset, unlabelled
 from trainer.models.base import Training
 from trainer.models.marginal import Marginal
 from trainer.models.markov import Markov
 from trainer.models.recurrent import Recurrent
 from trainer.sequences import Sequences
+from trainer.training import Targets, _mean_loss, chunks_of
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
 MATRIX = [[0.6, 0.2, 0.1, 0.1], [0.3, 0.5, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1]]
@@ -130,7 +165,50 @@ def test_a_hundred_columns_of_padding_change_nothing(fitted: tuple[Recurrent, Da
         encoded = hidden[torch.arange(100), torch.from_numpy(lengths - 1)]
         logits = model.network.head(encoded, tensors.context, tensors.closed)
     probabilities = torch.softmax(logits.double(), dim=-1).numpy()
-    assert probabilities == pytest.approx(model.predict_proba(test), abs=1e-6)
+    whole = model.predict_proba(test)
+    assert probabilities == pytest.approx(whole, abs=1e-6)
+    scored, expected = (score([each], test.labels, test.owners) for each in (probabilities, whole))
+    assert scored == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_hundred_columns_of_padding_change_no_loss(
+    fitted: tuple[Recurrent, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses that training sums up, of batches that are padded further."""
+    model, dataset = fitted
+    test = dataset.test.take(np.arange(200))
+    tensors = model.tensors(test)
+    targets = Targets(torch.ones(200), torch.zeros(200, 0))
+    chunks = chunks_of(tensors, targets.rows, model.config)
+    model.network.eval()
+
+    def padded(chunks: Chunks, last: np.ndarray, size: int) -> Iterator[Batch]:
+        for batch in batches(chunks, last, size):
+            more = np.repeat(batch.positions[:, -1:], 100, axis=1)
+            yield replace(batch, positions=np.concatenate([batch.positions, more], axis=1))
+
+    def loss() -> float:
+        return _mean_loss(model.network, tensors, targets, chunks, torch.ones(2), 16)
+
+    before = loss()
+    monkeypatch.setattr("trainer.training.batches", padded)
+    assert loss() == pytest.approx(before, abs=1e-6)
+    # And it is the loss that the metrics say.
+    assert before == pytest.approx(
+        metrics.log_loss(model.predict_proba(test), test.labels), abs=1e-5
+    )
+
+
+def test_encoding_another_part_changes_no_vocabulary(fitted: tuple[Recurrent, Dataset]) -> None:
+    model, dataset = fitted
+
+    def known() -> str:
+        return json.dumps([model.event_encoder.to_json(), model.context.to_json()])
+
+    before = known()
+    for part in (dataset.valid, dataset.test, dataset.train):
+        model.predict_proba(part)
+    assert known() == before
 
 
 def test_evaluating_twice_gives_the_same(fitted: tuple[Recurrent, Dataset]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import synthetic_log as synthetic
 
@@ -15,6 +16,8 @@ from trainer.models.base import Training
 from trainer.models.recurrent import Recurrent
 from trainer.reasons import explain
 from trainer.sequences import Sequences
+
+COLUMN_TYPES = {name: synthetic.ARROW[kind] for name, kind in synthetic.TYPES.items()}
 
 
 @pytest.fixture(scope="module", params=["additive", "concat"])
@@ -102,3 +105,58 @@ def test_what_the_last_two_events_say_is_what_matters(
         sizes.append([abs(event.contribution) for event in reasons.events[:8]])
     recent, older = np.mean(sizes, axis=0)[:2], np.mean(sizes, axis=0)[3:]
     assert recent.min() > 1.3 * older.mean()
+
+
+def chance_without(model: Recurrent, example: Examples, values: dict, after: list[int]) -> float:
+    """Chance of the first state with some counts out of the current state at 0."""
+    counts = np.array(values["transition_counts_all"]).reshape(3, 3)
+    counts[example.states[0], after] = 0
+    changed = values | {"transition_counts_all": counts.reshape(-1).tolist()}
+    table = pa.table({name: pa.array([changed[name]], kind) for name, kind in COLUMN_TYPES.items()})
+    sequences = Sequences.from_arrays(example.users, table)
+    asked = unlabelled(sequences, example.instants, table, model.states)
+    return float(model.predict_proba(asked)[0, 0])
+
+
+def test_without_a_transition_is_a_prediction_without_it(
+    fitted: tuple[Recurrent, Dataset, synthetic.Log],
+) -> None:
+    """The same events and features, and a matrix of transitions that lacks what was left out."""
+    model, dataset, log = fitted
+    for example in rows(dataset)[:2]:
+        user, at = example.users[0], example.instants[0].item()
+        reasons = explain(model, example, "a")
+        values = synthetic.values_at(log, user, at)
+        state = values["last_action_type"] if values["session_is_open"] else "leave"
+        counts = np.array(values["transition_counts_all"]).reshape(3, 3)
+        place = model.states.index(state)
+        found = {reason.after: reason.count for reason in reasons.transitions}
+        assert found == {s: n for s, n in zip(model.states, counts[place], strict=True) if n}
+        assert {reason.before for reason in reasons.transitions} == {state}
+        sizes = [abs(reason.contribution) for reason in reasons.transitions]
+        assert sizes == sorted(sizes, reverse=True)
+
+        whole = chance_without(model, example, values, [])
+        assert reasons.probability == pytest.approx(whole, abs=1e-6)
+        for reason in reasons.transitions:
+            after = model.states.index(reason.after)
+            without = chance_without(model, example, values, [after])
+            assert reason.without == pytest.approx(without, abs=1e-6)
+        alone = chance_without(model, example, values, [0, 1, 2])
+        assert reasons.without_own_row == pytest.approx(alone, abs=1e-6)
+        # Of two that stay, one counts for its state and against the others.
+        for reason in reasons.transitions:
+            assert (reason.contribution > 0) == (reason.after == "a")
+
+
+def test_without_his_own_row_there_are_no_transitions(
+    make_dataset: Callable[..., Dataset], training_of: Callable[..., Training]
+) -> None:
+    log = synthetic.order_two_log(users=12, events=12, seed=4)
+    dataset = make_dataset(log, datetime(2024, 1, 20), datetime(2024, 1, 24))
+    keys = ("encoder.hidden=4", "encoder.layers=1", "epochs=1", "features.user_row=false")
+    config = load_config(None, keys)
+    model = Recurrent(config, synthetic.INPUTS)
+    model.fit(training_of(log, dataset, config))
+    reasons = explain(model, rows(dataset)[0])
+    assert (reasons.transitions, reasons.without_own_row) == ((), None)

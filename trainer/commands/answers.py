@@ -64,10 +64,11 @@ def explain(
     events: Annotated[int, typer.Option("--events", min=1, help="How many of the last.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all events.")] = False,
 ) -> None:
-    """Say why a user's next action has its probability: by scale, by event, and without each event.
+    """Say why a user's next action has its probability: by scale, by event, by own transition.
 
     Contributions are to the logit. Those of the scales are exact, and there are some only for a run
-    with fusion.kind=additive.
+    with fusion.kind=additive. Beside each event, and the user's own transitions out of his current
+    state, stands what the probability would be without it, recomputed.
 
     [dim]trainer explain --user u7[/]
     [dim]trainer explain --user u7 --at 2024-04-18 --state purchase[/]

@@ -33,6 +33,7 @@ def fit(
     [dim]trainer fit encoder.cell=gru epochs=5[/]
     [dim]trainer fit "features.exclude=['@1h']"[/]   without the scale of one hour
     [dim]trainer fit model=markov_2[/]               a baseline: same run folder, same commands
+    [dim]trainer fit split.by=users[/]               judged on users that it never saw
     [dim]trainer fit --config my.yml seed=3[/]
     [dim]trainer fit --config my.yml --resume[/]     after a kill: ends with the same weights
     """
@@ -90,7 +91,9 @@ def evaluate(
     model, config = loaded.model, loaded.config
     landmarks = config.landmark_weight > 0
     waits = config.tasks.next_time > 0
-    examples = read_dataset(home, loaded.features, landmarks, loaded.cuts, loaded.name, waits)
+    examples = read_dataset(
+        home, loaded.features, landmarks, loaded.cuts, loaded.name, waits, config.split
+    )
     with reproducible(config.seed, config.threads):
         metrics = evaluate_models(loaded.models, examples)
     if metric:

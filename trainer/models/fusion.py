@@ -27,6 +27,7 @@ class ScaleDropout(nn.Module):
     def __init__(self, groups: Sequence[str], chance: float) -> None:
         super().__init__()
         names = list(dict.fromkeys(groups))
+        self.names = tuple(names)
         self.chance = chance
         self.size = len(names)
         self.register_buffer("places", torch.tensor([names.index(g) for g in groups]), False)
@@ -37,6 +38,12 @@ class ScaleDropout(nn.Module):
             return context
         kept = torch.rand(len(context), self.size, device=context.device) >= self.chance
         return context * kept[:, self.places]
+
+    def without(self, context: Tensor, name: str) -> Tensor:
+        """# [rows, columns] with one group silenced; all of it where there is no such group."""
+        if name not in self.names:
+            return context
+        return context * (self.places != self.names.index(name))
 
 
 class ConcatFusion(nn.Module):
@@ -100,10 +107,14 @@ class WeightedFusion(nn.Module):
         """Weight of each source, the sequence first; # [rows, sources]."""
         return torch.softmax(self.scores, dim=-1).expand(encoded.shape[0], -1)
 
+    def sources(self, encoded: Tensor, context: Tensor) -> Tensor:
+        """What is weighted, the sequence first; # [rows, sources, width]."""
+        sequence = torch.relu(self.sequence(encoded))[:, None]
+        return torch.cat([sequence, self.groups(context)], dim=1)
+
     def forward(self, encoded: Tensor, context: Tensor) -> Tensor:
         """Logits; # [rows, outputs]."""
-        sequence = torch.relu(self.sequence(encoded))[:, None]
-        sources = torch.cat([sequence, self.groups(context)], dim=1)
+        sources = self.sources(encoded, context)
         weights = self.weights(encoded, sources)
         # As many sources as there are: else each speaks the more softly, the more there are.
         fused = (weights[:, :, None] * sources).sum(dim=1) * sources.shape[1]

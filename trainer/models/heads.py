@@ -101,7 +101,24 @@ class NextActionHead(nn.Module):
             # [rows, states]
         """
         logits = self.fusion(encoded, self.scale_dropout(context))
-        row = self.own_row(context)
+        return self._finished(logits, self.own_row(context), closed)
+
+    def without(self, encoded: Tensor, context: Tensor, closed: Tensor, source: str) -> Tensor:
+        """Logits with one source left out as scale-dropout leaves it out; # [rows, states].
+
+        Parameters
+        ----------
+        encoded, context, closed
+            See :meth:`forward`.
+        source
+            A group of columns, or ``user_row:counted``: the row that is added as it is.
+        """
+        row = None if source == COUNTED_ROW else self.own_row(context)
+        return self._finished(
+            self.fusion(encoded, self.scale_dropout.without(context, source)), row, closed
+        )
+
+    def _finished(self, logits: Tensor, row: Tensor | None, closed: Tensor) -> Tensor:
         if row is not None:
             logits = logits + row
         # Of shapes that broadcast: the export would fix those of a mask that is made here.

@@ -191,6 +191,14 @@ class Recurrent:
             answer[known[rows]] = found.numpy()
         return answer
 
+    @torch.no_grad()
+    def encode(self, tensors: Tensors) -> Tensor:
+        """The state after the last events of every row, each with history; # [rows, hidden]."""
+        self.network.eval()
+        rows = range(0, len(tensors.last), _ROWS)
+        parts = [self._encode(tensors, slice(begin, begin + _ROWS)) for begin in rows]
+        return torch.cat(parts) if parts else torch.zeros(0, self.config.encoder.hidden)
+
     def _encode(self, tensors: Tensors, rows: slice) -> Tensor:
         """The state after the last events of some rows; # [rows, hidden]."""
         window = self.config.encoder.window
