@@ -14,6 +14,7 @@ from trainer.commands import (
     features,
     journal,
     models,
+    recommendations,
     reports,
     services,
     tuning,
@@ -49,7 +50,18 @@ app = typer.Typer(
         "data/build/<dataset>, or under SCALESPACE_HOME."
     ),
 )
-for group in (features, models, tuning, reports, answers, exports, services, journal, walk):
+for group in (
+    features,
+    models,
+    tuning,
+    reports,
+    answers,
+    recommendations,
+    exports,
+    services,
+    journal,
+    walk,
+):
     app.add_typer(group.commands)
 
 

@@ -18,6 +18,7 @@ class Columns:
     NEXT_GAP = "next_gap_ms"
 
     ACTION = "action_type"
+    ITEM = "item_id"
     CATEGORY = "category_id"
     LOCATION = "location"
     GAP = "gap_ms"

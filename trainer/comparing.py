@@ -10,7 +10,7 @@ from trainer.config import FitConfig, ModelName
 from trainer.evaluation import Metrics, evaluate_seeds, judged_parts
 from trainer.fitting import TrainingSet, read_training_set
 from trainer.models.base import Model, Report, silent, write_json
-from trainer.models.registry import COMPARED, SEEDED, make_model
+from trainer.models.registry import COMPARED, RANKS, SEEDED, make_model
 from trainer.training import reproducible
 
 REPORT = "compare.json"
@@ -45,6 +45,8 @@ def compare(
     """
     data = read_training_set(home, config, names, report)
     parts = judged_parts(data.dataset)
+    if not data.training.rankings:
+        names = tuple(name for name in names if name not in RANKS)
     metrics: Metrics = {}
     for name in names:
         fits = [

@@ -23,6 +23,11 @@ ModelName = Literal[
     "column",
     "logistic",
     "boosting",
+    "item_popularity",
+    "user_frequency",
+    "item_transition",
+    "v_sknn",
+    "item_mixture",
 ]
 
 
@@ -136,6 +141,12 @@ class TaskConfig(_Frozen):
     next_time: float = Field(
         default=0.0, ge=0, description="quantiles of the time to the next event"
     )
+    next_item: float = Field(
+        default=1.0,
+        ge=0,
+        description="which item comes next, where the dataset maps item_id; 0 leaves it out",
+    )
+    next_category: float = Field(default=1.0, ge=0, description="the same of category_id")
     together: bool = Field(
         default=False,
         description="conversion moves the encoder too; else its head is trained on the encoder "
@@ -153,6 +164,17 @@ class SplitConfig(_Frozen):
     share: float = Field(
         default=0.2, gt=0, lt=1, description="share of the users, or of the locations, held out"
     )
+
+
+class RankingConfig(_Frozen):
+    """The next item and the next category."""
+
+    neural: bool = Field(
+        default=False,
+        description="mix in a softmax over tied embeddings, by what held-out rows say it is worth",
+    )
+    width: int = Field(default=48, ge=1, le=1024, description="of an embedding")
+    epochs: int = Field(default=10, ge=1, description="of the embeddings, at most")
 
 
 class StoppingConfig(_Frozen):
@@ -174,6 +196,7 @@ class FitConfig(_Frozen):
     head: HeadConfig = HeadConfig()
     fusion: FusionConfig = FusionConfig()
     tasks: TaskConfig = TaskConfig()
+    ranking: RankingConfig = RankingConfig()
     column: ColumnConfig = ColumnConfig()
     logistic: LogisticConfig = LogisticConfig()
     boosting: BoostingConfig = BoostingConfig()

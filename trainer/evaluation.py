@@ -19,6 +19,12 @@ from trainer.conversion_evaluation import (
 from trainer.examples import Dataset, Examples
 from trainer.instants import show_instant
 from trainer.models.base import ConversionModel, Model, NextTimeModel
+from trainer.ranking.evaluation import (
+    RankedPart,
+    RankingModel,
+    evaluate_ranking,
+    ranked_parts,
+)
 from trainer.slices import next_action_slices
 from trainer.wait_evaluation import WAIT_TASK, evaluate_waits, wait_slices
 
@@ -58,6 +64,7 @@ class JudgedPart:
     slices: dict[str, NDArray[np.bool_]]
     conversion_slices: list[dict[str, NDArray[np.bool_]]]  # one a horizon
     wait_slices: dict[str, NDArray[np.bool_]]
+    ranked: list[RankedPart]  # one a target: item, category
 
 
 def judged_parts(dataset: Dataset) -> list[JudgedPart]:
@@ -70,6 +77,7 @@ def judged_parts(dataset: Dataset) -> list[JudgedPart]:
             next_action_slices(TASK, dataset, test),
             [conversion_slices(dataset, test, *each) for each in enumerate(horizons)],
             wait_slices(dataset, test),
+            ranked_parts(dataset, "test"),
         ),
         JudgedPart(
             valid,
@@ -79,6 +87,7 @@ def judged_parts(dataset: Dataset) -> list[JudgedPart]:
                 for place, horizon in enumerate(horizons)
             ],
             {f"{WAIT_TASK}.valid": (valid.watched > 0) & ~valid.landmarks},
+            ranked_parts(dataset, "valid"),
         ),
     ]
 
@@ -103,6 +112,10 @@ def evaluate_seeds(
             answer |= evaluate_conversion(converting, part.examples, part.conversion_slices)
         if timing and timing[0].predicts_next_time:
             answer |= evaluate_waits(timing, part.examples, part.wait_slices)
+        ranking = [model for model in models if isinstance(model, RankingModel)]
+        for ranked in part.ranked:
+            if ranking and ranked.ranking.target in ranking[0].rankers:
+                answer |= evaluate_ranking(ranking, ranked)
         # A sequence model may have been fitted on conversions alone.
         silent = any(not getattr(model, "predicts_next_action", True) for model in models)
         if silent or not any(rows.any() for rows in part.slices.values()):

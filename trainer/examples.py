@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,9 @@ from trainer.splits import (
     split_rows,
     split_waits,
 )
+
+if TYPE_CHECKING:
+    from trainer.ranking.rows import Ranking
 
 UNKNOWN = -1
 FetchFeatures = Callable[[NDArray, Instants], pa.Table]
@@ -278,6 +282,7 @@ class Dataset:
     conversion_parts: tuple[Parts, ...] = ()  # one a horizon
     wait_parts: Parts | None = None  # where the time to the next event is a task
     held_out: NDArray[np.bool_] | None = None  # [users], who is kept from training whole
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)  # by target
 
     @property
     def learnable_events(self) -> NDArray[np.bool_]:

@@ -40,6 +40,9 @@ from trainer.instants import Instants
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, make_model
 from trainer.progress import Track, untracked
+from trainer.ranking.fitting import ranking_training
+from trainer.ranking.log import read_target_logs
+from trainer.ranking.rows import make_rankings
 from trainer.runs import write_run
 from trainer.splits import Cuts, stopping_rows, users_held_out
 from trainer.training import reproducible
@@ -124,6 +127,7 @@ def read_training_set(
         dataset = build_examples(
             labels, taxonomy, fetch, cuts, config.tasks.next_time > 0, hold_out
         )
+        dataset = with_rankings(dataset, home)
         users = known_users(labels, dataset.cuts.train_end, dataset.held_out)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
@@ -286,7 +290,23 @@ def make_training(
         wait_stop=watched & held_out[:, 0],
         horizons=dataset.taxonomy.horizons,
         report=report,
+        rankings=tuple(
+            ranking_training(ranking, config.stopping.share, report)
+            for ranking in dataset.rankings.values()
+            if ranking.parts.train.any()
+        ),
     )
+
+
+def with_rankings(dataset: Dataset, home: Path) -> Dataset:
+    """The same with which item, and which category, comes next, where the log has them.
+
+    Not where users are held out: how popular a value is counts everybody's events, theirs too.
+    """
+    if dataset.held_out is not None:
+        return dataset
+    logs = read_target_logs(labels_dir(home))
+    return replace(dataset, rankings=make_rankings(dataset, logs))
 
 
 def split_record(dataset: Dataset, training: Training, config: FitConfig) -> dict[str, Any]:
@@ -306,6 +326,16 @@ def split_record(dataset: Dataset, training: Training, config: FitConfig) -> dic
             "train": len(training.examples),
             "valid": int(dataset.parts.valid.sum()),
             "test": int(dataset.parts.test.sum()),
+        },
+        "rankings": {
+            target: {
+                "data": ranking.rows.log.digest(),
+                "values": ranking.rows.log.values,
+                "train": int(ranking.parts.train.sum()),
+                "valid": int(ranking.parts.valid.sum()),
+                "test": int(ranking.parts.test.sum()),
+            }
+            for target, ranking in dataset.rankings.items()
         },
     }
 
@@ -329,4 +359,5 @@ def read_dataset(
         taxonomy = Taxonomy.from_vars(dataset_vars(home))
         labels = read_labels(labels_dir(home), landmarks, taxonomy.horizons)
         hold_out = holder(labels_dir(home), split or SplitConfig())
-        return build_examples(labels, taxonomy, fetch, cuts, waits, hold_out)
+        dataset = build_examples(labels, taxonomy, fetch, cuts, waits, hold_out)
+        return with_rankings(dataset, home)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from trainer.backtesting import Fold
     from trainer.evaluation import SampleRow
     from trainer.prediction import Prediction
+    from trainer.ranking.recommending import Recommendations
     from trainer.reasons import Reasons
     from trainer.shuffling import OrderEffect
+    from trainer.similarity import SimilarUsers
     from trainer.streaming.pruning import Pruning
 
 console = Console(highlight=False, soft_wrap=True)
@@ -133,7 +135,8 @@ def _cell(values: dict[str, Any], name: str, digits: int, interval: bool) -> str
 
 def slices_table(metrics: dict[str, Any], task: str) -> Table:
     """Log-loss of each model on each slice of the test part, with its rows."""
-    slices = [name for name in next(iter(metrics.values())) if name.startswith(f"{task}.")]
+    metrics = {model: tasks for model, tasks in metrics.items() if task in tasks}
+    slices = [name for name in next(iter(metrics.values()), {}) if name.startswith(f"{task}.")]
     table = Table(title="log-loss by slice (rows)", title_justify="left")
     table.add_column("model", no_wrap=True)
     for name in slices:
@@ -304,4 +307,90 @@ def _transitions_table(reasons: Reasons, title: str) -> Table:
         )
     change = f"{reasons.probability:.3f} → {reasons.without_own_row:.3f}"
     table.caption = f"with everyone's transitions in place of his own: {change}"
+    return table
+
+
+def ranking_tables(metrics: dict[str, Any]) -> list[Table]:
+    """A table for each of the next item and the next category, where a model says it.
+
+    Parameters
+    ----------
+    metrics
+        ``{model: {task: {metric: value}}}``
+    """
+    tables = []
+    for task, what in (("next_item", "next item"), ("next_category", "next category")):
+        judged = {model: tasks for model, tasks in metrics.items() if task in tasks}
+        if not judged:
+            continue
+        of = next(iter(judged.values()))[task]
+        rows, unknown = int(of["rows"] or 0), int(of["unknown"] or 0)
+        table = Table(
+            title=f"{what}, test part ({rows:,} rows, {unknown:,} on what nobody had seen)",
+            title_justify="left",
+        )
+        table.add_column("model", no_wrap=True)
+        for head in ("HR@10", "NDCG@10", "MRR@20", "by user", "coverage", "trained"):
+            table.add_column(head, justify="right", no_wrap=head == "MRR@20")
+        for model, tasks in judged.items():
+            values, limited = tasks[task], tasks.get(f"{task}.training_catalogue", {})
+            table.add_row(
+                model,
+                _number(values.get("hr_10")),
+                _number(values.get("ndcg_10")),
+                _with_interval(values, "mrr_20"),
+                _number(values.get("user_mrr_20")),
+                _number(values.get("coverage_10")),
+                _number(limited.get("mrr_20")),
+            )
+        table.caption = (
+            "of all that is known at the instant; trained: MRR@20 of the training part's alone"
+        )
+        tables.append(table)
+    return tables
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _with_interval(values: dict[str, Any], name: str) -> str:
+    low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+    shown = _number(values.get(name))
+    if low is None or high is None:
+        return shown
+    ends = (f"{end:.3f}".removeprefix("0") for end in (low, high))
+    return f"{shown} [{', '.join(ends)}]"
+
+
+def recommendations_table(answer: Recommendations) -> Table:
+    """The items for one user, with what each scale gave of the score."""
+    state = "nothing is known of him: what is popular" if answer.cold else "by what he did"
+    table = Table(title=f"user {answer.user_id} at {answer.at} ({state})", title_justify="left")
+    table.add_column("item")
+    for head in ("score", "just now", "this week", "long taste"):
+        table.add_column(head, justify="right")
+    table.add_column("mostly")
+    table.add_column("had it")
+    for item in answer.items:
+        table.add_row(
+            item.item_id,
+            f"{item.score:.4f}",
+            *(f"{value:.4f}" for value in item.reasons.values()),
+            max(item.parts, key=item.parts.__getitem__).replace("_", " ") if item.parts else "",
+            "yes" if item.seen else "",
+        )
+    if not answer.items:
+        table.caption = "no item of the catalogue is left at this instant"
+    return table
+
+
+def similar_table(answer: SimilarUsers) -> Table:
+    """The nearest users first."""
+    table = Table(title=f"most like user {answer.user_id} at {answer.at}", title_justify="left")
+    table.add_column("user")
+    table.add_column("cosine", justify="right")
+    table.add_column("events", justify="right")
+    for user in answer.users:
+        table.add_row(user.user_id, f"{user.cosine:.3f}", f"{user.events:,}")
     return table

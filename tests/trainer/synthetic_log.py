@@ -33,6 +33,7 @@ TYPES = {
     "gap_ms_mean_last_3": "DOUBLE",
     "session_is_open": "BOOLEAN",
     "sequence_actions": "VARCHAR[]",
+    "sequence_items": "VARCHAR[]",
     "sequence_categories": "VARCHAR[]",
     "sequence_gaps_ms": "BIGINT[]",
     "sequence_durations_ms": "BIGINT[]",
@@ -72,6 +73,7 @@ class Event:
     category: str | None = None
     duration_ms: int | None = None
     location: str | None = None
+    item: str | None = None
 
 
 @dataclass
@@ -152,7 +154,7 @@ def events_table(log: Log) -> pa.Table:
         for place, event in enumerate(events):
             gap = None if place == 0 else _milliseconds(event.at - events[place - 1].at)
             values = (user, place + 1, event.at, event.action, event.category, event.duration_ms)
-            more = (gap, event.at.hour, event.location)
+            more = (gap, event.at.hour, event.location, event.item)
             for name, value in zip(rows, (*values, *more), strict=True):
                 rows[name].append(value)
     return pa.table({name: pa.array(values, _EVENT_TYPES[name]) for name, values in rows.items()})
@@ -168,6 +170,7 @@ _EVENT_TYPES = {
     "gap_ms": pa.int64(),
     "hour": pa.int64(),
     "location": pa.string(),
+    "item_id": pa.string(),
 }
 
 
@@ -237,6 +240,7 @@ def values_at(log: Log, user: str, instant: datetime) -> dict[str, Any]:
         "gap_ms_mean_last_3": float(np.mean(gaps[-3:])) if gaps else None,
         "session_is_open": instant < events[-1].at + GAP,
         "sequence_actions": [event.action for event in last],
+        "sequence_items": [event.item or "" for event in last],
         "sequence_categories": [event.category or "" for event in last],
         "sequence_gaps_ms": [gaps[first + i - 1] if first + i else -1 for i in range(len(last))],
         "sequence_durations_ms": [

@@ -20,7 +20,7 @@ from trainer.models.classifier import ClassRows
 from trainer.models.column import Column
 from trainer.models.markov_2 import Markov2
 from trainer.models.recent_popularity import RecentPopularity
-from trainer.models.registry import COMPARED, load_model, make_model
+from trainer.models.registry import COMPARED, RANKS, load_model, make_model
 from trainer.models.repeat_last import RepeatLast
 from trainer.models.softmax_regression import SoftmaxRegression
 from trainer.models.tree_ensemble import TreeEnsemble
@@ -28,7 +28,7 @@ from trainer.sequences import Sequences
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
 MATRIX = [[0.6, 0.2, 0.1, 0.1], [0.3, 0.5, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1]]
-SIMPLE = tuple(name for name in COMPARED if name != "recurrent")
+SIMPLE = tuple(name for name in COMPARED if name not in ("recurrent", *RANKS))
 
 Data = tuple[Dataset, Training]
 

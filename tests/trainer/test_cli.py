@@ -24,8 +24,10 @@ from trainer.cli import app
 COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
     *("tune", "report", "backtest", "shuffle-test"),
-    *("predict", "explain", "export", "serve", "stream", "journal", "demo"),
+    *("predict", "explain", "recommend", "similar", "export"),
+    *("serve", "stream", "journal", "demo"),
 )
+ABOUT_A_USER = ("predict", "explain", "recommend", "similar")
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
 
@@ -125,7 +127,7 @@ def test_help_loads_neither_torch_nor_feast() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_dataset_file_is_refused(command: str) -> None:
-    more = ["--user", "u"] if command in ("predict", "explain") else []
+    more = ["--user", "u"] if command in ABOUT_A_USER else []
     more += ["--to", "folder"] if command == "export" else []
     line = refusal(command, "--dataset", "data/absent.yml", *more)
     assert "data/absent.yml: there is no such dataset file" in line
@@ -133,7 +135,7 @@ def test_an_unknown_dataset_file_is_refused(command: str) -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("build", "demo")])
 def test_nothing_works_before_a_build(toy: Path, command: str) -> None:
-    more = ["--user", "u"] if command in ("predict", "explain") else []
+    more = ["--user", "u"] if command in ABOUT_A_USER else []
     more += ["--to", "folder"] if command == "export" else []
     assert "no dbt build found" in refusal(command, "--dataset", str(toy), *more)
 
@@ -200,6 +202,7 @@ def test_a_run_folder_is_whole(ready: tuple[Path, Path, synthetic.Log]) -> None:
         "config.yml",
         "vocabularies.json",
         "features.json",
+        "rankings.json",
         "split.json",
         "run.json",
         "metrics.json",
@@ -300,9 +303,18 @@ def test_compare_fits_every_model_on_the_same_rows(own: tuple[Path, Path, synthe
     assert result.exit_code == 0, result.output
     written = json.loads((home / "reports" / "compare.json").read_text())
     names = ["marginal", "recent_popularity", "repeat_last", "markov_1", "markov_2", "user_row"]
-    assert list(written) == [*names, "column", "logistic", "boosting", "lstm"]
+    items = ["item_popularity", "user_frequency", "item_transition", "v_sknn", "item_mixture"]
+    assert list(written) == [*names, "column", "logistic", "boosting", *items, "lstm"]
+    for name in (*items, "lstm"):  # the toy's events have a category and no item
+        assert "next_item" not in written[name]
+        assert written[name]["next_category"]["rows"] == written["lstm"]["next_category"]["rows"]
+        seeds = 2 if name in ("item_mixture", "lstm") else None
+        assert written[name]["next_category"].get("seeds") == seeds
     for name, tasks in written.items():
         assert name in result.stdout
+        if name in items:
+            assert "next_action" not in tasks
+            continue
         assert tasks["next_action"]["rows"] == written["lstm"]["next_action"]["rows"]
         assert tasks["next_action"]["log_loss_low"] <= tasks["next_action"]["log_loss_high"]
         assert tasks["next_action"].get("seeds") == (2 if name in ("boosting", "lstm") else None)

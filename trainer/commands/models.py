@@ -38,7 +38,15 @@ def fit(
     [dim]trainer fit --config my.yml --resume[/]     after a kill: ends with the same weights
     """
     from trainer.config import load_config
-    from trainer.terminal import console, detail, metrics_table, say, track, waits_table
+    from trainer.terminal import (
+        console,
+        detail,
+        metrics_table,
+        ranking_tables,
+        say,
+        track,
+        waits_table,
+    )
 
     settings = load_config(config, overrides or ())
     home = built_home(dataset)
@@ -52,6 +60,8 @@ def fit(
     console.print(metrics_table(metrics, TASK, "next action, test part"))
     if settings.tasks.next_time:
         console.print(waits_table(metrics, WAIT_TASK))
+    for table in ranking_tables(metrics):
+        console.print(table)
     say(f"run {folder}")
 
 
@@ -107,6 +117,8 @@ def evaluate(
     terminal.console.print(terminal.slices_table(metrics, TASK))
     if waits:
         terminal.console.print(terminal.waits_table(metrics, WAIT_TASK))
+    for table in terminal.ranking_tables(metrics):
+        terminal.console.print(table)
     if rows:
         shown = sample(model, examples.test, loaded.states, rows, config.seed)
         terminal.console.print(terminal.sample_table(shown))
@@ -130,7 +142,15 @@ def compare(
     [dim]trainer compare --seeds 5 encoder.cell=gru[/]
     """
     from trainer.config import load_config
-    from trainer.terminal import console, detail, metrics_table, say, slices_table, waits_table
+    from trainer.terminal import (
+        console,
+        detail,
+        metrics_table,
+        ranking_tables,
+        say,
+        slices_table,
+        waits_table,
+    )
 
     settings = load_config(config, overrides or ())
     home = built_home(dataset)
@@ -144,4 +164,6 @@ def compare(
     console.print(slices_table(metrics, TASK))
     if settings.tasks.next_time:
         console.print(waits_table(metrics, WAIT_TASK))
+    for table in ranking_tables(metrics):
+        console.print(table)
     say(f"report {home / 'reports' / REPORT}")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trainer.checkpoints import Checkpoint  # with torch, which a server does without
     from trainer.training import Epoch
 
+if TYPE_CHECKING:
+    from trainer.ranking.fitting import RankingTraining
+
 Report = Callable[[str], None]
 
 
@@ -63,6 +66,8 @@ class Training:
         Where a long fit leaves what it needs to go on after a kill; ``None`` leaves nothing.
     watch
         Takes each epoch of a long fit, and may end it by an exception.
+    rankings
+        What may be learned of the next item and the next category, where the dataset has them.
     """
 
     examples: Examples
@@ -81,6 +86,7 @@ class Training:
     track: Track = untracked
     checkpoint: Checkpoint | None = None
     watch: Callable[[Epoch], None] = unwatched
+    rankings: tuple[RankingTraining, ...] = ()
 
     @property
     def held_out(self) -> Examples:

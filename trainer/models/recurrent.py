@@ -25,6 +25,9 @@ from trainer.instants import parse_duration
 from trainer.models.base import Training, read_json, smoothed, write_json
 from trainer.models.network import Network
 from trainer.models.onnx_export import export_onnx
+from trainer.ranking.fitting import fit_mixture
+from trainer.ranking.log import CATEGORY, ITEM
+from trainer.ranking.rankers import Ranker, load_mixtures, save_mixtures
 from trainer.training import Epoch, Targets, Tensors, reproducible, train
 from trainer.waits import as_seconds
 
@@ -55,6 +58,7 @@ class Recurrent:
         self.states: tuple[str, ...] = ()
         self.horizons: tuple[str, ...] = ()
         self.curve: list[Epoch] = []
+        self.rankers: dict[str, Ranker] = {}
 
     @property
     def name(self) -> str:
@@ -121,6 +125,12 @@ class Recurrent:
             self.network.to("cpu")
             if self.network.conversion is not None:
                 self._calibrate(training, slopes)
+            wanted = {ITEM: config.tasks.next_item, CATEGORY: config.tasks.next_category}
+            self.rankers = {
+                each.target: fit_mixture(each, config)
+                for each in training.rankings
+                if wanted[each.target]
+            }
 
     @property
     def _conversion_is_trained_after(self) -> bool:
@@ -299,6 +309,7 @@ class Recurrent:
                 "events": self.event_encoder.to_json(),
             },
         )
+        save_mixtures(self.rankers, folder)
         head = self.network.head
         write_json(
             folder / self.FEATURES,
@@ -331,6 +342,7 @@ class Recurrent:
         weights = torch.load(folder / cls.WEIGHTS, weights_only=True)
         model.network.load_state_dict(weights)
         model.network.eval()
+        model.rankers = load_mixtures(folder)
         return model
 
     def _fresh_network(self) -> Network:

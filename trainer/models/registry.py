@@ -9,19 +9,29 @@ from typing import Any, get_args
 from trainer.config import FitConfig, ModelName
 from trainer.features import Feature
 from trainer.models.base import Model
+from trainer.models.item_mixture import ItemMixture
+from trainer.models.item_popularity import ItemPopularity
+from trainer.models.item_transition import ItemTransition
 from trainer.models.marginal import Marginal
 from trainer.models.markov import Markov
 from trainer.models.markov_2 import Markov2
 from trainer.models.recent_popularity import RecentPopularity
 from trainer.models.repeat_last import RepeatLast
+from trainer.models.user_frequency import UserFrequency
 from trainer.models.user_row import UserRow
+from trainer.models.v_sknn import VSknn
 
 BASELINES: tuple[ModelName, ...] = ("marginal", "markov_1")  # beside every model, in every table
 # Baselines first, as tables show them.
 COMPARED: tuple[ModelName, ...] = tuple(
     sorted(get_args(ModelName), key=lambda name: name == "recurrent")
 )
-SEEDED: tuple[ModelName, ...] = ("boosting", "recurrent")
+SEEDED: tuple[ModelName, ...] = ("boosting", "item_mixture", "recurrent")
+# Those that say which item or category comes next, and nothing of the next action.
+RANKS: tuple[ModelName, ...] = (
+    *("item_popularity", "user_frequency", "item_transition", "v_sknn"),
+    "item_mixture",
+)
 READS_FEATURES: tuple[ModelName, ...] = ("column", "logistic", "boosting", "recurrent")
 
 
@@ -40,6 +50,8 @@ def make_model(name: ModelName, config: FitConfig, features: Sequence[Feature]) 
     kind = model_kind(name)
     if name == "column":
         return kind(config.column, features)
+    if name == "item_mixture":
+        return kind(config)
     return kind(config, tuple(features)) if name in READS_FEATURES else kind()
 
 
@@ -52,7 +64,10 @@ def model_kind(name: ModelName) -> type[Any]:
     """The model's class; torch and scikit-learn are imported with the classes that need them."""
     simple: dict[str, type[Any]] = {
         kind.name: kind
-        for kind in (Marginal, RecentPopularity, RepeatLast, Markov, Markov2, UserRow)
+        for kind in (
+            *(Marginal, RecentPopularity, RepeatLast, Markov, Markov2, UserRow),
+            *(ItemPopularity, UserFrequency, ItemTransition, VSknn, ItemMixture),
+        )
     }
     if name in simple:
         return simple[name]

@@ -17,6 +17,8 @@ from trainer.examples import Examples
 from trainer.features import Feature
 from trainer.models.base import read_json
 from trainer.models.onnx_network import OnnxNetwork
+from trainer.ranking.rankers import Ranker, load_mixtures
+from trainer.sequences import Sequences
 from trainer.waits import as_seconds
 
 _ROWS = 256  # rows of one pass: 1,000 users of 50 events would take 100 MB at once
@@ -43,6 +45,8 @@ class Served:
         Names of the parts of a logit; none without additive fusion.
     event_encoder, context, network
         How events and features become numbers, and what reads them.
+    rankers
+        What says which item, or category, comes next; by target.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Served:
         event_encoder: EventEncoder,
         context: ContextEncoder,
         network: OnnxNetwork,
+        rankers: dict[str, Ranker] | None = None,
     ) -> None:
         self.config = config
         self.features = features
@@ -72,6 +77,7 @@ class Served:
         self.event_encoder = event_encoder
         self.context = context
         self.network = network
+        self.rankers: dict[str, Ranker] = rankers or {}
 
     @property
     def name(self) -> str:
@@ -113,6 +119,7 @@ class Served:
                 bool(horizons),
                 bool(vocabularies["waits"]),
             ),
+            rankers=load_mixtures(folder),
         )
 
     def predict_proba(self, examples: Examples) -> NDArray[np.float64]:
@@ -172,6 +179,23 @@ class Served:
     def _closed(self, examples: Examples) -> NDArray[np.bool_]:
         return examples.states == len(self.states) - 1
 
+    def encode(
+        self, sequences: Sequences, first: NDArray[np.int64], last: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The encoder's state after each row's last events; # [rows, hidden].
+
+        Parameters
+        ----------
+        sequences
+            Events.
+        first, last
+            # [rows], flat positions of a user's first event and of the last one that is known
+        """
+        states = np.zeros((len(first), self.config.encoder.hidden), dtype=np.float32)
+        for rows, encoded in self._encoded_windows(sequences, first, last):
+            states[rows] = encoded
+        return states
+
     def _encoded(
         self, examples: Examples
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -179,15 +203,21 @@ class Served:
         known = np.flatnonzero(examples.lengths > 0)
         if len(known) == 0:
             return
-        events = self.event_encoder.transform(examples.sequences)
         first, last = examples.first[known], examples.ends[known] - 1
-        for rows in _slices(len(known), _ROWS):
+        for rows, encoded in self._encoded_windows(examples.sequences, first, last):
+            yield known[rows], encoded
+
+    def _encoded_windows(
+        self, sequences: Sequences, first: NDArray[np.int64], last: NDArray[np.int64]
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        events = self.event_encoder.transform(sequences)
+        for rows in _slices(len(first), _ROWS):
             places, lengths = make_windows(first[rows], last[rows], self.config.encoder.window)
             places = places[:, : lengths.max()]
             hidden, _ = self.network.encode(
                 events.actions[places], events.categories[places], events.numbers[places]
             )
-            yield known[rows], hidden[np.arange(len(lengths)), lengths - 1]
+            yield rows, hidden[np.arange(len(lengths)), lengths - 1]
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from trainer.serving import operations, page, predictions, reference
+from trainer.serving import operations, page, predictions, recommendations, reference
 from trainer.serving.batches import Batches
 from trainer.serving.context import ServingContext, store_now
 from trainer.serving.current_model import CurrentModel
@@ -59,6 +59,7 @@ def make_app(
         batches=Batches(
             online, functools.partial(predictions.measured_predict, measured), settings.queue
         ),
+        recommender=recommendations.CurrentRecommender(),
         online=online,
         # One at a time: a scan of Parquet uses all cores by itself.
         offline=Workers("offline", 1, max(1, settings.queue // 8)),
@@ -86,8 +87,8 @@ def make_app(
         redoc_url=None,
     )
     app.state.serving = serving
-    for router in (predictions.router, operations.router, page.router, reference.router):
-        app.include_router(router)
+    for each in (predictions, recommendations, operations, page, reference):
+        app.include_router(each.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     add_handlers(app)
     # The last one added is the outermost.

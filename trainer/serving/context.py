@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -16,6 +16,9 @@ from trainer.serving.batches import Batches
 from trainer.serving.current_model import CurrentModel
 from trainer.serving.metrics import Metrics
 from trainer.serving.workers import Workers
+
+if TYPE_CHECKING:
+    from trainer.serving.recommendations import CurrentRecommender
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class ServingContext:
         What Prometheus reads.
     batches
         Small requests for predictions from the online store.
+    recommender
+        What answers with items.
     online, offline
         Threads for reads of each store: an answer from the offline one takes a hundred times as
         long, and must not keep those from the online one waiting.
@@ -38,6 +43,7 @@ class ServingContext:
     model: CurrentModel
     metrics: Metrics
     batches: Batches[Predictor, Prediction]
+    recommender: CurrentRecommender
     online: Workers
     offline: Workers
 

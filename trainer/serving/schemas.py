@@ -13,6 +13,7 @@ from feature_repo.errors import BadInput
 from trainer.instants import parse_instant
 
 MOST_USERS = 1000
+MOST_ITEMS = 1000
 _EARLIEST, _LATEST = np.datetime64("1970", "us"), np.datetime64("2262", "us")
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -114,6 +115,53 @@ class PredictResponse(BaseModel):
     run: str
     now: str
     predictions: list[UserPrediction]
+
+
+class RecommendRequest(BaseModel):
+    """Whom to recommend items to; now, or as it was known at an instant."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        json_schema_extra={"examples": [{"user_id": "u7", "k": 5, "seen": False}]},
+    )
+
+    user_id: UserIdInBody
+    k: int = Field(default=10, ge=1, le=MOST_ITEMS, description="How many items.", strict=True)
+    seen: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether items that the user did something with may come again.",
+    )
+    at: Instant | None = Field(
+        default=None,
+        description=(
+            "Recommend with what was known at this instant. Without an offset it is UTC. Without "
+            "it: at the online store's now."
+        ),
+    )
+
+
+class RecommendedItem(BaseModel):
+    """An item, and what each scale gave of its score: the reasons sum to it."""
+
+    item_id: str
+    score: float = Field(description="Probability that this is the item of the next event.")
+    seen: bool = Field(description="Whether the user did something with it before.")
+    reasons: dict[str, float] = Field(description="By just_now, this_week and long_taste.")
+    parts: dict[str, float] = Field(
+        description="The same by what was counted: own_recent, step, popular_7d, ..."
+    )
+
+
+class RecommendResponse(BaseModel):
+    """The highest items first, the run that gave them, and their instant."""
+
+    run: str
+    user_id: str
+    at: str
+    cold: bool = Field(description="Nothing is known of the user: these are popular.")
+    items: list[RecommendedItem]
 
 
 class Event(BaseModel):

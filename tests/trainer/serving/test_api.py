@@ -344,6 +344,7 @@ def test_the_reference_names_every_route_and_loads_nothing(client: TestClient) -
     document = client.get("/openapi.json").json()
     assert set(document["paths"]) == {
         "/predict",
+        "/recommend",
         "/users/{user_id}",
         "/health",
         "/ready",

@@ -48,7 +48,7 @@ def running(made: Served) -> Iterator[Running]:
 def test_malformed_requests_are_refused_as_the_document_says(running: Running, total: int) -> None:
     schema = schemathesis.openapi.from_url(running.url + "/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 6
+    assert len(operations) == 7
     # A route without parameters has nothing that could be malformed.
     asked = [o for o in operations if o.body or o.path_parameters or o.query]
     assert len(asked) == 3
