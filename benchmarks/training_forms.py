@@ -27,10 +27,11 @@ from trainer.checkpoints import Checkpoint
 from trainer.chunks import batches
 from trainer.config import FitConfig, load_config
 from trainer.dataset import Taxonomy
-from trainer.examples import Dataset, build_examples, read_labels
+from trainer.examples import Dataset, build_examples
 from trainer.features import Feature
 from trainer.fitting import make_training
 from trainer.instants import Instants
+from trainer.labels import read_labels
 from trainer.models.base import Training, silent, smoothed
 from trainer.models.network import Network
 from trainer.models.recurrent import Recurrent

@@ -25,9 +25,10 @@ from trainer.config import FitConfig, ModelName
 from trainer.conversion_evaluation import conversion_task, score_conversion
 from trainer.dataset import Taxonomy
 from trainer.evaluation import TASK, Metrics, score
-from trainer.examples import Dataset, Labels, read_labels
+from trainer.examples import Dataset
 from trainer.fitting import read_training_set
 from trainer.instants import Instants, show_instant
+from trainer.labels import Labels, read_labels
 from trainer.models.base import ConversionModel, Model, Report, silent, write_json
 from trainer.models.registry import BASELINES, make_model
 from trainer.splits import Cuts, choose_cuts, quantile_cut

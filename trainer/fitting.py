@@ -24,7 +24,7 @@ from trainer.config import FitConfig, ModelName, SplitConfig
 from trainer.dataset import Taxonomy
 from trainer.devices import choose_device
 from trainer.evaluation import evaluate
-from trainer.examples import Dataset, Labels, build_examples, read_labels
+from trainer.examples import Dataset, build_examples
 from trainer.features import (
     Feature,
     anchors,
@@ -37,6 +37,7 @@ from trainer.features import (
 )
 from trainer.held_out import holder
 from trainer.instants import Instants
+from trainer.labels import Labels, read_labels
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, make_model
 from trainer.progress import Track, untracked

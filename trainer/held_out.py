@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.config import SplitConfig
-from trainer.examples import Labels, read_label_table
+from trainer.labels import Labels, read_label_table
 from trainer.splits import users_held_out
 
 _SALT = "split:"  # apart from the users that early stopping and calibration take

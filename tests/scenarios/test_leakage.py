@@ -149,7 +149,7 @@ def test_noise_cannot_be_predicted(shop_home: Path, tmp_path: Path) -> None:
     from feature_repo.store import apply
     from trainer.config import load_config
     from trainer.dataset import Taxonomy
-    from trainer.examples import build_examples, read_labels
+    from trainer.examples import build_examples
     from trainer.features import (
         choose_features,
         features_at,
@@ -157,6 +157,7 @@ def test_noise_cannot_be_predicted(shop_home: Path, tmp_path: Path) -> None:
         published_features,
     )
     from trainer.fitting import make_training
+    from trainer.labels import read_labels
     from trainer.models.recurrent import Recurrent
 
     home = home_beside(shop_home, tmp_path)

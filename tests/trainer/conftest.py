@@ -16,8 +16,9 @@ import synthetic_log as synthetic
 
 from trainer.config import FitConfig, load_config
 from trainer.dataset import Taxonomy
-from trainer.examples import Dataset, build_examples, read_labels
+from trainer.examples import Dataset, build_examples
 from trainer.fitting import make_training, population_counts
+from trainer.labels import read_labels
 from trainer.models.base import Training, silent
 
 

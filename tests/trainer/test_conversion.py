@@ -20,8 +20,9 @@ from trainer.config import FitConfig, load_config
 from trainer.conversion_evaluation import score_conversion
 from trainer.dataset import Taxonomy
 from trainer.evaluation import evaluate
-from trainer.examples import Dataset, build_examples, read_labels
+from trainer.examples import Dataset, build_examples
 from trainer.fitting import make_training, population_counts
+from trainer.labels import read_labels
 from trainer.models.base import Model, Training, silent
 from trainer.models.recurrent import Recurrent
 from trainer.models.registry import load_model, make_model

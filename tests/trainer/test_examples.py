@@ -15,8 +15,9 @@ import synthetic_log as synthetic
 from feature_repo.errors import BadInput
 from trainer.config import load_config
 from trainer.event_inputs import EventEncoder
-from trainer.examples import Dataset, build_examples, current_states, read_labels
+from trainer.examples import Dataset, build_examples, current_states
 from trainer.features import Feature, choose_features
+from trainer.labels import read_labels
 from trainer.sequences import Sequences
 
 AT = [datetime(2024, 1, 1, hour) for hour in range(10)]

@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from trainer.cli import app
-from trainer.examples import read_labels
+from trainer.labels import read_labels
 
 SMALL = ("encoder.hidden=6", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-18", "valid_end": "2024-01-20"}

@@ -21,8 +21,9 @@ from feature_repo.errors import BadInput
 from feature_repo.store import apply
 from trainer.backtesting import fit_fold
 from trainer.config import FitConfig, SplitConfig, load_config
-from trainer.examples import Dataset, read_labels, unlabelled
+from trainer.examples import Dataset, unlabelled
 from trainer.held_out import holder, modal_locations
+from trainer.labels import read_labels
 from trainer.models.base import Model, Training
 from trainer.models.registry import COMPARED, make_model
 from trainer.sequences import Sequences
