@@ -178,7 +178,7 @@ def test_a_hundred_columns_of_padding_change_no_loss(
     model, dataset = fitted
     test = dataset.test.take(np.arange(200))
     tensors = model.tensors(test)
-    targets = Targets(torch.ones(200), torch.zeros(200, 0))
+    targets = Targets(torch.ones(200), torch.zeros(200, 0), torch.zeros(200))
     chunks = chunks_of(tensors, targets.rows, model.config)
     model.network.eval()
 
@@ -188,7 +188,7 @@ def test_a_hundred_columns_of_padding_change_no_loss(
             yield replace(batch, positions=np.concatenate([batch.positions, more], axis=1))
 
     def loss() -> float:
-        return _mean_loss(model.network, tensors, targets, chunks, torch.ones(2), 16)
+        return _mean_loss(model.network, tensors, targets, chunks, torch.ones(3), 16)
 
     before = loss()
     monkeypatch.setattr("trainer.training.batches", padded)

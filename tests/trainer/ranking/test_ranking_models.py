@@ -48,10 +48,10 @@ def found(fitted: Fitted, habits: Given) -> dict[str, dict]:
 
 def test_each_finds_its_law_and_the_mixture_finds_both(found: dict[str, dict]) -> None:
     # Half the rows follow a favourite, half a circle, each with .8 and a chance of 1/20 beside it.
-    best = {name: tasks["next_item"]["hr_5"] for name, tasks in found.items()}
-    assert best["item_popularity"] < 0.5
-    assert best["user_frequency"] > best["item_popularity"] + 0.1
+    # So a favourite is first of its user's own in .4 of all rows, and popularity knows neither law.
     top = {name: tasks["next_item"]["mrr_5"] for name, tasks in found.items()}
+    assert top["item_popularity"] < 0.3
+    assert top["user_frequency"] > 0.38
     assert top["item_mixture"] > top["user_frequency"] + 0.05
     assert top["item_mixture"] > top["item_transition"] + 0.02
     assert top["item_mixture"] > 0.72  # .81 is what both laws together allow

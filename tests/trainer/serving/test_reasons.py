@@ -43,7 +43,7 @@ def test_leaving_an_event_out_equals_never_having_had_it(
         kept = synthetic.Log(("a", "b"), {USER: [*history[:place], *history[place + 1 :]]})
         sequence = synthetic.features_at(kept, [USER], [served.log.end])
         values = examples.features
-        for name in (n for n in sequence.column_names if n.startswith("sequence_")):
+        for name in (n for n in values.column_names if n.startswith("sequence_")):
             values = values.set_column(values.column_names.index(name), name, sequence[name])
         expected = model.predict_proba(_examples(values, examples, model))
         assert reason.probabilities == pytest.approx(expected[0], abs=1e-6)
