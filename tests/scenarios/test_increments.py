@@ -110,6 +110,7 @@ def test_any_sequence_of_builds_equals_a_full_refresh(
         assert table_differences(home, full) == []
 
 
+@pytest.mark.slow
 def test_parts_of_the_project_may_be_built_alone(
     four_scales: Path, dbt_session: DbtSession, tmp_path: Path
 ) -> None:
@@ -284,6 +285,7 @@ def test_who_did_nothing_sees_the_end_of_the_log_move(
         assert build.query(labels) == expected, busy_at
 
 
+@pytest.mark.slow
 def test_row_groups_without_a_change_are_taken_over(
     dbt_session: DbtSession, tmp_path: Path
 ) -> None:

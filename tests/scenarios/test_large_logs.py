@@ -88,6 +88,7 @@ def write_uniform_log(path: Path, events: int, users: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_long_files_are_in_order(dbt_session: DbtSession, tmp_path: Path) -> None:
     """Also those whose narrow rows are sorted before they become wide ones."""
     variables = write_uniform_log(tmp_path / "log.parquet", events=260_000, users=2000)
