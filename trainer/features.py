@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.config import FeatureConfig
 from trainer.inputs import KINDS
-from trainer.instants import Instants
+from trainer.instants import Instants, parse_duration
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -64,6 +65,15 @@ class Feature:
     def reference(self) -> str:
         """What Feast calls it: ``view:feature``."""
         return f"{self.view}:{self.name}"
+
+
+def scale_order(scale: str | None) -> tuple[int, str]:
+    """A key that sorts scales by their length; ``all`` after every other."""
+    try:
+        seconds = int(parse_duration(scale, "scale") // np.timedelta64(1, "s"))
+    except BadInput:
+        return sys.maxsize, str(scale)
+    return seconds, str(scale)
 
 
 def published_features(home: Path) -> tuple[Feature, ...]:

@@ -90,8 +90,6 @@ def modal_locations(
         Events until then decide, for users who have any; of equally frequent locations, the first
         by name is taken.
     """
-    if C.LOCATION not in events.column_names:
-        raise BadInput("labels/events.parquet has no location; run trainer build again")
     owners = np.searchsorted(users, np.array(events[C.USER].to_pylist(), dtype=object))
     instants = events[C.INSTANT].to_numpy().astype("datetime64[us]")
     early = instants <= train_end

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
-from feature_repo.home import label_path
+from feature_repo.home import labels_dir
 from trainer.instants import show_instant
+from trainer.labels import read_label_table
 from trainer.models.served import Served
 from trainer.runs import ServedRun
 from trainer.sequences import Sequences
@@ -68,10 +68,8 @@ def similar_users(
             f"run {run.name} ({run.model.name}) has no sequence model to compare users by; "
             "run trainer fit model=recurrent"
         )
-    path = label_path(home, "events")
-    if not path.is_file():
-        raise BadInput(f"{path}: there is no such table yet; run trainer build")
-    sequences = Sequences.from_events(pq.read_table(path))
+    events = read_label_table(labels_dir(home).resolve(), "events", Sequences.COLUMNS)
+    sequences = Sequences.from_events(events)
     assert sequences.instants is not None
     if instant is None:
         instant = sequences.instants.max() if len(sequences) else np.datetime64(0, "us")

@@ -49,7 +49,6 @@ import gzip
 import io
 import random
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -59,8 +58,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from bare_project import bare_project
 from dbt_runner import Build
-from dbt_session import PROJECT, DbtSession
+from dbt_session import DbtSession
 from oracle import (
     DEFAULT_SCALES,
     MINUTE,
@@ -399,12 +399,7 @@ def test_a_window_computed_alone_is_the_one_computed_with_the_others(
     assert together.returncode == 0, together.output
     whole = published_bytes(together.home)
 
-    project = Path(shutil.copytree(PROJECT, tmp_path / "repository" / "dbt_project"))
-    # What tests the models that go, and what reads them.
-    shutil.rmtree(project / "tests")
-    (project / "models" / "_exposures.yml").unlink()
-    for described in project.rglob("_*_unit_tests.yml"):
-        described.unlink()
+    project = bare_project(tmp_path / "repository")
     for family in WINDOWED:
         for model in (project / "models" / "features" / family).glob("*.sql"):
             if not model.stem.endswith("_30d"):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +24,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from bare_project import bare_project
 from dbt_runner import DBT, ROOT
 from dbt_session import PROJECT, DbtSession
 from oracle import OracleConfig
@@ -63,12 +63,7 @@ def growth(rows: RawLog, rng: random.Random) -> list[RawLog]:
 @pytest.fixture(scope="module")
 def four_scales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with the scales 1h, 7d, 30d and all: the others are the same macros once more."""
-    project = tmp_path_factory.mktemp("four_scales") / "dbt_project"
-    shutil.copytree(PROJECT, project)
-    shutil.rmtree(project / "tests")
-    (project / "models" / "_exposures.yml").unlink()
-    for described in project.rglob("_*_unit_tests.yml"):
-        described.unlink()
+    project = bare_project(tmp_path_factory.mktemp("four_scales"))
     for scale in ("1d", "90d", "365d"):
         for model in (project / "models" / "features").glob(f"*/*_{scale}.sql"):
             model.unlink()

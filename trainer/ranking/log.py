@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.instants import Instants
+from trainer.labels import read_label_table
 from trainer.ranking.arrays import Codes, Occurrences, running
 from trainer.ranking.popularity import Popularity
 
@@ -219,16 +218,10 @@ def read_target_logs(folder: Path) -> dict[str, TargetLog]:
     BadInput
         When the table is missing.
     """
-    path = folder.resolve() / "events.parquet"
-    try:
-        there = set(pq.read_schema(path).names)
-        targets = {target: column for target, column in TARGETS.items() if column in there}
-        events = pq.read_table(path, columns=[C.USER, C.POSITION, C.INSTANT, *targets.values()])
-    except (pa.ArrowInvalid, OSError) as error:
-        line = str(error).splitlines()[0]
-        raise BadInput(f"{path}: not readable ({line}); run trainer build again") from None
+    columns = [C.USER, C.POSITION, C.INSTANT, *TARGETS.values()]
+    events = read_label_table(folder.resolve(), "events", columns)
     return {
         target: TargetLog.from_events(events, column)
-        for target, column in targets.items()
+        for target, column in TARGETS.items()
         if events[column].null_count < events.num_rows
     }

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer.ablation import SourceWorth
 from trainer.context import PRIOR, SEQUENCE
+from trainer.features import scale_order
 from trainer.reasons import Reasons
 from trainer.report.pictures import (
     AGAINST,
@@ -23,7 +24,6 @@ from trainer.report.pictures import (
     signed,
     style,
 )
-from trainer.serving.users import scale_order
 
 _NOTHING = 0.05  # contributions that are all smaller are drawn as small as they are
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.features import Feature, features_at
+from trainer.features import Feature, features_at, scale_order
 from trainer.instants import Instants
 from trainer.prediction import Predictor
-from trainer.serving.users import scale_order
 
 _NUMBERS = ("BIGINT", "DOUBLE")
 POINTS = 61

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from trainer.context import PRIOR, SEQUENCE
 from trainer.examples import Examples
+from trainer.features import scale_order
 from trainer.models.served import Served
 from trainer.sequences import MISSING, Sequences
-from trainer.serving.users import scale_order
 
 _FIRST = (PRIOR, SEQUENCE)  # of the sources, before the scales
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.examples import Examples
-from trainer.features import Feature
-from trainer.instants import parse_duration, show_instant
+from trainer.features import Feature, scale_order
+from trainer.instants import show_instant
 from trainer.prediction import Predictor
 from trainer.serving.schemas import Event, User
 
@@ -56,15 +54,6 @@ def by_scale(published: Sequence[Feature], values: dict[str, Any]) -> dict[str, 
             group = scales.setdefault(feature.scale or OTHER, {})
             group[feature.name] = plain(values[feature.name])
     return scales
-
-
-def scale_order(scale: str | None) -> tuple[int, str]:
-    """A key that sorts scales by their length; ``all`` after every other."""
-    try:
-        seconds = int(parse_duration(scale, "scale") // np.timedelta64(1, "s"))
-    except BadInput:
-        return sys.maxsize, str(scale)
-    return seconds, str(scale)
 
 
 def _of_view(published: Sequence[Feature], values: dict[str, Any], view: str) -> dict[str, Any]:

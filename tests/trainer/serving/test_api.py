@@ -239,7 +239,7 @@ def test_null_zero_and_nan_are_three_answers() -> None:
 
 
 def test_scales_go_from_short_to_long() -> None:
-    from trainer.serving.users import scale_order
+    from trainer.features import scale_order
 
     scales = ["all", "90d", "1h", "365d", "7d", "1d", "30d"]
     assert sorted(scales, key=scale_order) == ["1h", "1d", "7d", "30d", "90d", "365d", "all"]
