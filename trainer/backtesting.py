@@ -27,10 +27,10 @@ from trainer.dataset import Taxonomy
 from trainer.evaluation import TASK, Metrics, score
 from trainer.examples import Dataset
 from trainer.fitting import read_training_set
-from trainer.instants import Instants, show_instant
+from trainer.instants import show_instant
 from trainer.labels import Labels, read_labels
 from trainer.models.base import ConversionModel, Model, Report, silent, write_json
-from trainer.models.registry import BASELINES, make_model
+from trainer.models.registry import BASELINES, RANKS, make_model
 from trainer.splits import Cuts, choose_cuts, quantile_cut
 from trainer.training import reproducible
 
@@ -109,7 +109,18 @@ def backtest(
         ``conversion_<horizon>``.
     folds
         Their cuts, which stand in ``reports/backtest_splits.json``.
+
+    Raises
+    ------
+    BadInput
+        For a model of the next item alone, and where the log is too short for so many folds.
     """
+    if config.model in RANKS:
+        raise BadInput(
+            f"model={config.model}: a backtest is of the next action and of conversion, of which "
+            "it says nothing; take another model"
+        )
+    config = config.without_rankings
     taxonomy = Taxonomy.from_vars(dataset_vars(home))
     labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
     made = make_folds(labels, taxonomy, folds)
@@ -155,7 +166,7 @@ class _Answers:
 
 def _answers(model: Model, dataset: Dataset, test_end: np.datetime64) -> _Answers:
     test = dataset.test
-    test = test.take(_until(test.instants, test_end))
+    test = test.take(test.instants <= test_end)
     found: dict[str, tuple[NDArray, NDArray, NDArray]] = {}
     acting = test.take((test.labels >= 0) & ~test.landmarks)
     if len(acting) and getattr(model, "predicts_next_action", True):
@@ -168,10 +179,6 @@ def _answers(model: Model, dataset: Dataset, test_end: np.datetime64) -> _Answer
                 task = conversion_task(horizon)
                 found[task] = (chances, known.conversions[:, place], known.owners)
     return _Answers(found)
-
-
-def _until(instants: Instants, end: np.datetime64) -> NDArray[np.bool_]:
-    return instants <= end
 
 
 def _score_folds(folds: list[_Answers]) -> dict[str, dict[str, float | None]]:

@@ -225,6 +225,12 @@ class FitConfig(_Frozen):
         default=1, ge=1, description="the weights depend on it; small networks gain little by more"
     )
 
+    @property
+    def without_rankings(self) -> FitConfig:
+        """The same fit without the next item and category, which move nothing of the rest."""
+        tasks = self.tasks.model_copy(update={"next_item": 0.0, "next_category": 0.0})
+        return self.model_copy(update={"tasks": tasks})
+
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> FitConfig:
     """The configuration in ``path`` with ``key=value`` overrides applied, validated as a whole.

@@ -16,9 +16,17 @@ from trainer.slices import Rows, active_rows
 Values = dict[str, dict[str, float | None]]
 
 
+_PREFIX = "conversion_"
+
+
 def conversion_task(horizon: str) -> str:
     """Name of the task in ``metrics.json``."""
-    return f"conversion_{horizon}"
+    return f"{_PREFIX}{horizon}"
+
+
+def is_conversion_task(name: str) -> bool:
+    """Whether a task of ``metrics.json`` is that of a horizon, and no slice of one."""
+    return name.startswith(_PREFIX) and "." not in name
 
 
 def conversion_slices(

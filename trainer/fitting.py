@@ -20,7 +20,7 @@ from feature_repo.home import features_dir, labels_dir
 from feature_repo.manifest import dataset_vars, fingerprint
 from trainer.checkpoints import checkpoint_of
 from trainer.columns import Columns as C
-from trainer.config import FitConfig, ModelName, SplitConfig
+from trainer.config import FitConfig, ModelName
 from trainer.dataset import Taxonomy
 from trainer.devices import choose_device
 from trainer.evaluation import evaluate
@@ -39,12 +39,12 @@ from trainer.held_out import holder
 from trainer.instants import Instants
 from trainer.labels import Labels, read_labels
 from trainer.models.base import Report, Training
-from trainer.models.registry import BASELINES, READS_FEATURES, make_model
+from trainer.models.registry import BASELINES, READS_FEATURES, is_ranking, make_model
 from trainer.progress import Track, untracked
 from trainer.ranking.fitting import ranking_training
 from trainer.ranking.log import read_target_logs
 from trainer.ranking.rows import make_rankings
-from trainer.runs import write_run
+from trainer.runs import Run, write_run
 from trainer.splits import Cuts, stopping_rows, users_held_out
 from trainer.training import reproducible
 
@@ -128,7 +128,8 @@ def read_training_set(
         dataset = build_examples(
             labels, taxonomy, fetch, cuts, config.tasks.next_time > 0, hold_out
         )
-        dataset = with_rankings(dataset, home)
+        if any(is_ranking(config, model) for model in models):
+            dataset = with_rankings(dataset, home)
         users = known_users(labels, dataset.cuts.train_end, dataset.held_out)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
@@ -341,24 +342,28 @@ def split_record(dataset: Dataset, training: Training, config: FitConfig) -> dic
     }
 
 
-def read_dataset(
-    home: Path,
-    features: Sequence[Feature],
-    landmarks: bool,
-    cuts: Cuts,
-    run: str,
-    waits: bool = False,
-    split: SplitConfig | None = None,
-) -> Dataset:
-    """The examples of a home with the features, the cuts, tasks and users of a fitted run."""
-    store = open_checked_store(home, features, run)
+def read_dataset(home: Path, run: Run, rankings: bool = False) -> Dataset:
+    """The examples of a home with the features, the cuts, tasks and users of a fitted run.
+
+    Parameters
+    ----------
+    home
+        Home of the run.
+    run
+        What was fitted.
+    rankings
+        Whether to say which item and which category comes next too, where one of its models does.
+    """
+    config = run.config
+    store = open_checked_store(home, run.features, run.name)
 
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
-        return features_at(store, users, instants, features)
+        return features_at(store, users, instants, run.features)
 
     with one_publication(home):
         taxonomy = Taxonomy.from_vars(dataset_vars(home))
-        labels = read_labels(labels_dir(home), landmarks, taxonomy.horizons)
-        hold_out = holder(labels_dir(home), split or SplitConfig())
-        dataset = build_examples(labels, taxonomy, fetch, cuts, waits, hold_out)
-        return with_rankings(dataset, home)
+        labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
+        hold_out = holder(labels_dir(home), config.split)
+        waits = config.tasks.next_time > 0
+        dataset = build_examples(labels, taxonomy, fetch, run.cuts, waits, hold_out)
+        return with_rankings(dataset, home) if rankings and is_ranking(config) else dataset

@@ -27,7 +27,7 @@ from feature_repo.atomic import replacing
 from feature_repo.errors import BadInput
 from trainer.bootstrap import user_intervals
 from trainer.chunks import make_windows
-from trainer.config import FitConfig
+from trainer.config import FitConfig, TaskConfig
 from trainer.examples import Examples
 from trainer.fitting import TrainingSet, read_training_set
 from trainer.metrics import row_log_loss
@@ -142,7 +142,7 @@ def events_alone(config: FitConfig) -> FitConfig:
     return config.model_copy(
         update={
             "features": config.features.model_copy(update={"user_row": False}),
-            "tasks": config.tasks.model_copy(update={"next_action": 1.0, "conversion": 0.0}),
+            "tasks": TaskConfig(next_item=0.0, next_category=0.0),
         }
     )
 
@@ -167,7 +167,8 @@ def shuffle_test(home: Path, run: Run, seeds: int, report: Report) -> dict[str, 
         When the run is a baseline, or the test part has no labelled row.
     """
     model = run.recurrent
-    data = read_training_set(home, run.config, (run.config.model,), report, run.cuts)
+    config = run.config.without_rankings
+    data = read_training_set(home, config, (config.model,), report, run.cuts)
     judged = judged_rows(data)
     found = {}
     with reproducible(run.config.seed, run.config.threads):

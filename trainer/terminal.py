@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trainer.streaming.pruning import Pruning
 
 console = Console(highlight=False, soft_wrap=True)
+_WAITS = "next_time"
 _SHOWN = (("accuracy", 3), ("log_loss", 3), ("macro_recall", 3), ("top_3", 3), ("ece", 3))
 _HEADS = {"macro_recall": "recall (macro)", "log_loss": "log-loss", "top_3": "top-3", "ece": "ECE"}
 
@@ -229,7 +230,19 @@ def prediction_table(prediction: Prediction) -> Table:
     return table
 
 
-def waits_table(metrics: dict[str, Any], task: str) -> Table:
+def other_tasks_tables(metrics: dict[str, Any]) -> list[Table]:
+    """The tables of what is said beside the next action: the time to it, item and category.
+
+    Parameters
+    ----------
+    metrics
+        ``{model: {task: {metric: value}}}``
+    """
+    waits = [waits_table(metrics)] if any(_WAITS in tasks for tasks in metrics.values()) else []
+    return [*waits, *ranking_tables(metrics)]
+
+
+def waits_table(metrics: dict[str, Any]) -> Table:
     """What each model makes of the time to the next event, slices below each other."""
     table = Table(title="time to the next event", title_justify="left")
     for name in ("rows", "model"):
@@ -237,7 +250,7 @@ def waits_table(metrics: dict[str, Any], task: str) -> Table:
     for name in ("pinball loss", "in the interval of 80 %", "not seen to their end"):
         table.add_column(name, justify="right")
     found = dict.fromkeys(
-        name for tasks in metrics.values() for name in tasks if name.partition(".")[0] == task
+        name for tasks in metrics.values() for name in tasks if name.partition(".")[0] == _WAITS
     )
     for name in found:
         for model, tasks in metrics.items():

@@ -108,7 +108,8 @@ def tune(
     keys = tuple(key for key in SPACE if key not in named)
     if not keys:
         raise BadInput("the overrides leave nothing to search: each key of the space is fixed")
-    data = read_training_set(home, base, ("recurrent",), report)
+    # The next item has a fit of its own that no key of the space reaches.
+    data = read_training_set(home, base.without_rankings, ("recurrent",), report)
     valid = data.dataset.valid
     valid = valid.take((valid.labels >= 0) & ~valid.landmarks)
     if not len(valid):

@@ -75,9 +75,7 @@ def test_the_lstm_recovers_the_planted_order_2(demo: Demo) -> None:
 
     run = load_run(demo.home)
     model, (_, markov) = run.recurrent, run.baselines
-    test = read_dataset(
-        demo.home, model.features, model.config.landmark_weight > 0, run.cuts, run.name
-    ).test
+    test = read_dataset(demo.home, run).test
     test = test.take(~test.landmarks)
     # The last two actions of one session at each instant, from the flat sequences.
     actions = np.array(test.sequences.actions.to_pylist(), dtype=object)

@@ -102,8 +102,7 @@ def fitted(build: Build) -> tuple[Any, Any, list[str]]:
     config = load_config(None, ["epochs=2", "encoder.hidden=16"])
     folder = fit(build.home, config, lambda _line: None)
     run = load_run(build.home)
-    model = run.recurrent
-    data = read_dataset(build.home, model.features, True, run.cuts, run.name)
+    data = read_dataset(build.home, run)
     texts = [(folder / f"{name}.json").read_text() for name in ("marginal", "markov_1")]
     return data.train, torch.load(folder / "weights.pt", weights_only=True), texts
 

@@ -332,7 +332,7 @@ def test_predicting_at_an_instant_equals_evaluating_there(
 
     path, home, _ = ready
     run = load_run(home)
-    test = read_dataset(home, run.recurrent.features, True, run.cuts, run.name).test
+    test = read_dataset(home, run).test
     expected = run.recurrent.predict_proba(test)
     for row in (0, len(test) // 2, len(test) - 1):
         at = str(test.instants[row])

@@ -67,6 +67,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     log = synthetic.order_two_log(users=20, events=20, seed=3)
     latest = max(log.users, key=lambda user: log.users[user][0].at)
     log.users["<b>&$x$"] = log.users.pop(latest)  # whatever a user is called
+    for events in log.users.values():
+        for place, event in enumerate(events):  # so that the run says items and categories too
+            object.__setattr__(event, "item", f"i{place % 5}")
+            object.__setattr__(event, "category", f"c{place % 3}")
     home = synthetic.publish(log, folder / "home", split=SPLIT)
     accounting = {"raw": 600, "accepted": 576, "duplicates": 20, "rejected": {"null_user": 4}}
     (home / "reports" / "accounting.json").write_text(json.dumps(accounting))
@@ -85,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALESPACE_HOME", str(home))
         run(path, "apply")
-        run(path, "fit", *SMALL, "fusion.kind=additive")
+        run(path, "fit", *SMALL, "fusion.kind=additive", "tasks.next_time=0.3")
     return path, home
 
 
@@ -152,6 +156,13 @@ def test_its_figures_are_those_of_the_files(text: str, made: tuple[Path, Path]) 
         assert part in words
 
 
+def test_only_conversions_are_shown_as_conversions(text: str, made: tuple[Path, Path]) -> None:
+    """A run that also says when, on which item and of which category the next event is."""
+    metrics = json.loads((made[1] / "models" / "latest" / "metrics.json").read_text())["lstm"]
+    assert {"next_time", "next_item", "next_category"} < set(metrics)
+    assert "lift" not in text
+
+
 def test_names_of_users_are_no_markup(text: str, made: tuple[Path, Path]) -> None:
     from trainer.fitting import read_dataset
     from trainer.report.users import shown_users
@@ -159,7 +170,7 @@ def test_names_of_users_are_no_markup(text: str, made: tuple[Path, Path]) -> Non
 
     _, home = made
     loaded = load_run(home)
-    dataset = read_dataset(home, loaded.features, True, loaded.cuts, loaded.name)
+    dataset = read_dataset(home, loaded)
     test = dataset.test
     odd = test.take((test.users == "<b>&$x$") & (test.labels >= 0))
     assert len(odd) > 0

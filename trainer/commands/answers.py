@@ -8,40 +8,46 @@ from typing import Annotated
 import typer
 
 from feature_repo.errors import BadInput
-from trainer.commands.options import DEFAULT, Dataset, RunName, built_home
+from trainer.commands.options import (
+    DEFAULT,
+    AsJson,
+    Dataset,
+    RunName,
+    User,
+    built_home,
+    check_at,
+    instant_of,
+)
 
 commands = typer.Typer()
 
 
 @commands.command()
 def predict(
-    user: Annotated[str, typer.Option("--user", help="The user's identifier.")],
+    user: User,
     dataset: Dataset = DEFAULT,
     run: RunName = None,
     at: Annotated[
         str | None,
         typer.Option("--at", help="Ask the offline store at this instant: ISO 8601, or 'end'."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the distribution of a user's next action.
 
     [dim]trainer predict --user u7[/]                   from the online store
     [dim]trainer predict --user u7 --at 2024-04-18[/]   from the offline store, as of that instant
     """
-    from trainer.instants import parse_instant
-
-    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    check_at(at)
     home = built_home(dataset)
     from trainer.runs import find_run, load_served_run
 
     find_run(home, run)
-    from trainer.prediction import Predictor, log_end
+    from trainer.prediction import Predictor
     from trainer.terminal import console, prediction_table
 
     predictor = Predictor(home, load_served_run(home, run))
-    if at == "end":
-        instant = log_end(home)
+    instant = instant_of(at, home)
     answers = predictor.now([user]) if instant is None else predictor.at([user], instant)
     if as_json:
         typer.echo(json.dumps(vars(answers[0]), indent=1, ensure_ascii=False))
@@ -51,7 +57,7 @@ def predict(
 
 @commands.command()
 def explain(
-    user: Annotated[str, typer.Option("--user", help="The user's identifier.")],
+    user: User,
     dataset: Dataset = DEFAULT,
     run: RunName = None,
     at: Annotated[
@@ -73,16 +79,14 @@ def explain(
     [dim]trainer explain --user u7[/]
     [dim]trainer explain --user u7 --at 2024-04-18 --state purchase[/]
     """
-    from trainer.instants import parse_instant
-
-    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    check_at(at)
     home = built_home(dataset)
     from trainer.runs import find_run, load_run
 
     find_run(home, run)
     from dataclasses import asdict
 
-    from trainer.prediction import Predictor, log_end
+    from trainer.prediction import Predictor
     from trainer.reasons import explain as explain_example
     from trainer.terminal import console, reasons_tables
 
@@ -94,11 +98,9 @@ def explain(
             "what is explained; name another --run"
         )
     predictor = Predictor(home, loaded)
-    if at == "end":
-        instant = log_end(home)
     if state is not None and state not in model.states:
         raise BadInput(f"--state: {state!r} is no state; states: {', '.join(model.states)}")
-    example = predictor.examples([user], instant)
+    example = predictor.examples([user], instant_of(at, home))
     if example.lengths[0] == 0:
         raise BadInput(f"--user: the store knows no event of {user!r}; everyone gets the prior")
     reasons = explain_example(model, example, state)

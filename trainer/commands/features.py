@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from feature_repo.errors import BadInput
-from trainer.commands.options import DEFAULT, Dataset, built_home, home_of
+from trainer.commands.options import (
+    DEFAULT,
+    Dataset,
+    built_home,
+    check_at,
+    home_of,
+    instant_of,
+)
 
 commands = typer.Typer()
 
@@ -66,7 +73,7 @@ def sync(
     [dim]trainer sync --at 2024-04-18T12:00:00Z[/]
     [dim]trainer sync --every 60s[/]
     """
-    from trainer.instants import parse_duration, parse_instant, to_datetime
+    from trainer.instants import parse_duration, to_datetime
     from trainer.terminal import say, sync_line
 
     if at is not None and every is not None:
@@ -76,17 +83,14 @@ def sync(
         seconds = parse_duration(every, "--every").astype("timedelta64[s]").astype(int)
         if seconds < 1:
             raise BadInput(f"--every: {every!r} is less than a second")
-    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    check_at(at)
     home = built_home(dataset)
     if seconds is not None:
         _sync_every(home, float(seconds))
         return
     from feature_repo.sync import sync as load
 
-    if at == "end":
-        from trainer.prediction import log_end
-
-        instant = log_end(home)
+    instant = instant_of(at, home)
     say(sync_line(load(home, None if instant is None else to_datetime(instant))))
 
 
@@ -130,17 +134,14 @@ def verify(
     [dim]trainer verify[/]
     [dim]trainer verify --all[/]
     """
-    from trainer.instants import parse_instant, to_datetime
+    from trainer.instants import to_datetime
     from trainer.terminal import say, verify_lines
 
-    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    check_at(at)
     home = built_home(dataset)
     from feature_repo.verify import verify as compare
 
-    if at == "end":
-        from trainer.prediction import log_end
-
-        instant = log_end(home)
+    instant = instant_of(at, home)
     found = compare(
         home, None if instant is None else to_datetime(instant), None if everything else sample
     )

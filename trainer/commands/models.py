@@ -38,29 +38,18 @@ def fit(
     [dim]trainer fit --config my.yml --resume[/]     after a kill: ends with the same weights
     """
     from trainer.config import load_config
-    from trainer.terminal import (
-        console,
-        detail,
-        metrics_table,
-        ranking_tables,
-        say,
-        track,
-        waits_table,
-    )
+    from trainer.terminal import console, detail, metrics_table, other_tasks_tables, say, track
 
     settings = load_config(config, overrides or ())
     home = built_home(dataset)
     from trainer.evaluation import TASK
     from trainer.fitting import fit as fit_run
     from trainer.models.base import read_json
-    from trainer.wait_evaluation import WAIT_TASK
 
     folder = fit_run(home, settings, detail, track, resume)
     metrics = read_json(folder / "metrics.json")
     console.print(metrics_table(metrics, TASK, "next action, test part"))
-    if settings.tasks.next_time:
-        console.print(waits_table(metrics, WAIT_TASK))
-    for table in ranking_tables(metrics):
+    for table in other_tasks_tables(metrics):
         console.print(table)
     say(f"run {folder}")
 
@@ -95,15 +84,10 @@ def evaluate(
     from trainer.evaluation import evaluate as evaluate_models
     from trainer.fitting import read_dataset
     from trainer.training import reproducible
-    from trainer.wait_evaluation import WAIT_TASK
 
     loaded = load_run(home, run)
     model, config = loaded.model, loaded.config
-    landmarks = config.landmark_weight > 0
-    waits = config.tasks.next_time > 0
-    examples = read_dataset(
-        home, loaded.features, landmarks, loaded.cuts, loaded.name, waits, config.split
-    )
+    examples = read_dataset(home, loaded, rankings=True)
     with reproducible(config.seed, config.threads):
         metrics = evaluate_models(loaded.models, examples)
     if metric:
@@ -115,9 +99,7 @@ def evaluate(
         return
     terminal.console.print(terminal.metrics_table(metrics, TASK, f"next action, run {loaded.name}"))
     terminal.console.print(terminal.slices_table(metrics, TASK))
-    if waits:
-        terminal.console.print(terminal.waits_table(metrics, WAIT_TASK))
-    for table in terminal.ranking_tables(metrics):
+    for table in terminal.other_tasks_tables(metrics):
         terminal.console.print(table)
     if rows:
         shown = sample(model, examples.test, loaded.states, rows, config.seed)
@@ -146,10 +128,9 @@ def compare(
         console,
         detail,
         metrics_table,
-        ranking_tables,
+        other_tasks_tables,
         say,
         slices_table,
-        waits_table,
     )
 
     settings = load_config(config, overrides or ())
@@ -157,13 +138,10 @@ def compare(
     from trainer.comparing import REPORT
     from trainer.comparing import compare as compare_models
     from trainer.evaluation import TASK
-    from trainer.wait_evaluation import WAIT_TASK
 
     metrics = compare_models(home, settings, seeds, detail)
     console.print(metrics_table(metrics, TASK, "next action, test part"))
     console.print(slices_table(metrics, TASK))
-    if settings.tasks.next_time:
-        console.print(waits_table(metrics, WAIT_TASK))
-    for table in ranking_tables(metrics):
+    for table in other_tasks_tables(metrics):
         console.print(table)
     say(f"report {home / 'reports' / REPORT}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from feature_repo.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Dataset = Annotated[
     str,
@@ -26,7 +29,10 @@ Overrides = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A YAML file of keys that differ from the defaults.")
 ]
+User = Annotated[str, typer.Option("--user", help="The user's identifier.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT = "data/shop.yml"
+END = "end"  # of the log, as an instant
 
 
 def home_of(dataset_path: str) -> Path:
@@ -52,3 +58,24 @@ def built_home(dataset_path: str) -> Path:
             f"run trainer build --dataset {dataset_path}"
         )
     return folder
+
+
+def check_at(at: str | None) -> None:
+    """Refuse an ``--at`` that is no instant, before anything is read."""
+    if at is not None and at != END:
+        from trainer.instants import parse_instant
+
+        parse_instant(at, "--at")
+
+
+def instant_of(at: str | None, home: Path) -> np.datetime64 | None:
+    """The instant that ``--at`` names: ISO 8601 in UTC, or the end of the log; ``None`` for now."""
+    if at == END:
+        from trainer.prediction import log_end
+
+        return log_end(home)
+    if at is None:
+        return None
+    from trainer.instants import parse_instant
+
+    return parse_instant(at, "--at")

@@ -7,16 +7,23 @@ from typing import Annotated
 
 import typer
 
-from trainer.commands.options import DEFAULT, Dataset, RunName, built_home
+from trainer.commands.options import (
+    DEFAULT,
+    AsJson,
+    Dataset,
+    RunName,
+    User,
+    built_home,
+    check_at,
+    instant_of,
+)
 
 commands = typer.Typer()
-_User = Annotated[str, typer.Option("--user", help="The user's identifier.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @commands.command()
 def recommend(
-    user: _User,
+    user: User,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many items.")] = 10,
     dataset: Dataset = DEFAULT,
     run: RunName = None,
@@ -28,7 +35,7 @@ def recommend(
         bool,
         typer.Option("--seen/--no-seen", help="Whether items that the user had may come again."),
     ] = True,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the items that come next for a user, with what each scale gave of the score.
 
@@ -37,22 +44,18 @@ def recommend(
     [dim]trainer recommend --user u7[/]
     [dim]trainer recommend --user u7 -k 5 --no-seen --at 2024-04-18[/]
     """
-    from trainer.instants import parse_instant
-
-    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    check_at(at)
     home = built_home(dataset)
     from trainer.runs import find_run
 
     find_run(home, run)
     from dataclasses import asdict
 
-    from trainer.prediction import log_end
     from trainer.ranking.recommending import read_recommender
     from trainer.terminal import console, recommendations_table
 
     recommender = read_recommender(home, run)
-    if at == "end":
-        instant = log_end(home)
+    instant = instant_of(at, home)
     if instant is None:
         answer = recommender.now(user, k, seen)
     else:
@@ -65,7 +68,7 @@ def recommend(
 
 @commands.command()
 def similar(
-    user: _User,
+    user: User,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many users.")] = 10,
     dataset: Dataset = DEFAULT,
     run: RunName = None,
@@ -73,7 +76,7 @@ def similar(
         str | None,
         typer.Option("--at", help="As they were at this instant: ISO 8601; the log's end without."),
     ] = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the users whose last events the sequence model reads most like a user's.
 
@@ -82,9 +85,7 @@ def similar(
     [dim]trainer similar --user u7[/]
     [dim]trainer similar --user u7 --at 2024-04-18 -k 5[/]
     """
-    from trainer.instants import parse_instant
-
-    instant = parse_instant(at, "--at") if at is not None and at != "end" else None
+    check_at(at)
     home = built_home(dataset)
     from trainer.runs import find_run
 
@@ -95,7 +96,7 @@ def similar(
     from trainer.similarity import similar_users
     from trainer.terminal import console, similar_table
 
-    answer = similar_users(home, load_served_run(home, run), user, k, instant)
+    answer = similar_users(home, load_served_run(home, run), user, k, instant_of(at, home))
     if as_json:
         typer.echo(json.dumps(asdict(answer), indent=1, ensure_ascii=False))
     else:

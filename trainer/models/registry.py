@@ -55,6 +55,13 @@ def make_model(name: ModelName, config: FitConfig, features: Sequence[Feature]) 
     return kind(config, tuple(features)) if name in READS_FEATURES else kind()
 
 
+def is_ranking(config: FitConfig, name: ModelName | None = None) -> bool:
+    """Whether a model, by default the configured one, says which item or category comes next."""
+    name = name or config.model
+    tasks = config.tasks
+    return name in RANKS or (name == "recurrent" and tasks.next_item + tasks.next_category > 0)
+
+
 def load_model(name: ModelName, folder: Path) -> Model:
     """The model that was saved in a run's folder."""
     return model_kind(name).load(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,20 @@ class RankingTraining:
     stop: NDArray[np.bool_]
     report: Report = silent
 
+    @cached_property
+    def counted(self) -> CountedRows:
+        """Every row counted: once, for all rankers that learn from them."""
+        return count_rows(self.rows)
+
+    @property
+    def choosing(self) -> NDArray[np.bool_]:
+        """Rows that choose, else all; # [rows]."""
+        return self.stop if self.stop.any() else np.ones_like(self.stop)
+
     @property
     def held_out(self) -> RankingRows:
-        """Rows that choose, else all."""
-        return self.rows.take(self.stop if self.stop.any() else np.ones(len(self.rows), bool))
+        """The rows that choose."""
+        return self.rows.take(self.choosing)
 
 
 def ranking_training(
@@ -93,6 +104,10 @@ class CountedRows:
     totals: NDArray[np.float64]
     chances: NDArray[np.float64]
 
+    def take(self, rows: NDArray[np.bool_]) -> CountedRows:
+        """The rows that a mask chooses."""
+        return CountedRows(self.inputs[rows], self.totals[rows], self.chances[rows])
+
 
 def count_rows(rows: RankingRows) -> CountedRows:
     """Count every row, some at a time."""
@@ -112,7 +127,7 @@ def count_rows(rows: RankingRows) -> CountedRows:
 
 def fit_backed_off(training: RankingTraining, part: str | None) -> BackedOff:
     """Choose the popularity behind a part, and how much it counts, on held-out rows."""
-    counted = count_rows(training.held_out)
+    counted = training.counted.take(training.choosing)
     names = list(PARTS)
     best, least = BackedOff(part, _POPULAR[0], _STRENGTHS[0]), np.inf
     for popular in _POPULAR:
@@ -135,7 +150,7 @@ def fit_mixture(training: RankingTraining, config: FitConfig) -> Mixture:
     """Train the gate over all parts; call inside :func:`trainer.training.reproducible`."""
     from trainer.ranking.gate_training import train_gate
 
-    counted = count_rows(training.rows)
+    counted = training.counted
     gate = train_gate(counted.inputs, counted.totals, counted.chances, training.stop, config.seed)
     if not config.ranking.neural or not training.stop.any():
         return Mixture(gate)

@@ -14,7 +14,7 @@ from trainer.ablation import source_worth
 from trainer.backtesting import REPORT as BACKTESTED
 from trainer.backtesting import SPLITS as FOLDS
 from trainer.comparing import REPORT as COMPARED
-from trainer.conversion_evaluation import conversion_task
+from trainer.conversion_evaluation import conversion_task, is_conversion_task
 from trainer.early_stopping import best_epoch
 from trainer.evaluation import TASK, Metrics
 from trainer.examples import Dataset, Examples
@@ -73,10 +73,7 @@ def write_report(home: Path, run: Run, report: Report) -> Path:
     path
         Of the file.
     """
-    landmarks = run.config.landmark_weight > 0
-    dataset = read_dataset(
-        home, run.features, landmarks, run.cuts, run.name, split=run.config.split
-    )
+    dataset = read_dataset(home, run)
     with reproducible(run.config.seed, run.config.threads):
         content = _content(home, run, dataset, report)
     environment = Environment(
@@ -146,12 +143,12 @@ def _data(home: Path) -> dict[str, Any]:
 
 def _results(metrics: Metrics, own: str) -> dict[str, Any]:
     """Tables of each task's models, and a chart of the next action's log-loss."""
-    tasks = {name for found in metrics.values() for name in found if "." not in name}
+    tasks = {name for found in metrics.values() for name in found}
     rows = _intervals(metrics, TASK)
     return {
         "own": own,
         "metrics": metrics,
-        "conversions": sorted(tasks - {TASK}),
+        "conversions": sorted(filter(is_conversion_task, tasks)),
         "has_next_action": TASK in tasks,
         "chart": charts.intervals(
             rows,
