@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -351,6 +352,24 @@ def test_a_thousand_syncs_leave_no_more_than_one(publish, tmp_path):
             assert online(open_store(home)) == expected(FIRST, second)
     assert sizes() == after_ten
     assert registry_path(home).read_bytes() == before
+
+
+def test_a_note_without_room_changes_no_row(publish, tmp_path, monkeypatch):
+    """The disk has room for the rows, and then none for the note of the instant."""
+    home = publish(tmp_path, {"v": table(FIRST)})
+    store = apply(home)
+    sync(home, at(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "feature_repo.sync.replacing",
+            lambda path: nullcontext(path.parent / "no such folder" / path.name),
+        )
+        with pytest.raises(BadInput, match=r"online_now\.json cannot be written .*make room"):
+            sync(home, at(20))
+    assert online(store) == expected(FIRST, 0)
+    assert online_now(home) == at(0).replace(tzinfo=UTC)
+    sync(home, at(20))
+    assert online(store) == expected(FIRST, 20)
 
 
 def test_a_disk_that_is_full_leaves_the_last_sync(publish, tmp_path):
