@@ -306,25 +306,42 @@ def read_features(
         seconds since 1970. Null for an entity without a row, and for a feature that the row does
         not have under that type.
     """
+    rows = read_stored(config, entities, wanted)
+    return {view: _columns(rows[view], entities, list(fields)) for view, fields in wanted.items()}
+
+
+def read_stored(
+    config: RepoConfig, entities: Sequence[str], views: Iterable[str]
+) -> dict[str, StoredRows]:
+    """Return the rows of several views for entities of one join key, all as of one instant."""
     opened = database(config)
     distinct = list(dict.fromkeys(entities))
     with opened.reading():
-        rows = {view: opened.read(_view_id(config, view), distinct) for view in wanted}
-    return {view: _columns(rows[view], entities, list(fields)) for view, fields in wanted.items()}
+        return {view: opened.read(_view_id(config, view), distinct) for view in views}
+
+
+def packed_rows(
+    stored: StoredRows, entities: Sequence[str]
+) -> tuple[RowSchema, list[bytes]] | None:
+    """Return the one schema of a view's rows and the row of each entity, as it is packed.
+
+    ``None`` where there is no row at all, or rows of several versions of the view. The row of an
+    entity without one is null in every feature.
+    """
+    if len(stored.schemas) != 1:
+        return None
+    (schema,) = stored.schemas.values()
+    rows, missing = stored.rows, schema.missing
+    if len(rows) == len(entities):
+        return schema, [rows[entity][3] for entity in entities]
+    return schema, [rows[entity][3] if entity in rows else missing for entity in entities]
 
 
 def _columns(
     stored: StoredRows, entities: Sequence[str], wanted: list[tuple[str, str]]
 ) -> dict[str, pa.Array]:
-    rows = stored.rows
-    if len(stored.schemas) == 1:
-        (schema,) = stored.schemas.values()
-        if len(rows) == len(entities):
-            packed = [rows[entity][3] for entity in entities]
-        else:
-            missing = schema.missing
-            packed = [rows[entity][3] if entity in rows else missing for entity in entities]
-        return _unpack(schema, packed, wanted)
+    if (packed := packed_rows(stored, entities)) is not None:
+        return _unpack(*packed, wanted)
     # No row at all, or rows of several versions of the view: each version by itself.
     order: dict[str, int] = {}
     parts = [_unpack(RowSchema(()), [], wanted)]

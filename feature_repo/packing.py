@@ -165,6 +165,35 @@ class RowSchema:
             for row in range(rows)
         ]
 
+    @cached_property
+    def number_names(self) -> list[str]:
+        """Names of the numbers and instants, in the order of `numbers`."""
+        return [self.fields[number][0] for number in self._numbers]
+
+    def numbers(self, rows: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return all numbers and instants of packed rows.
+
+        Parameters
+        ----------
+        rows : sequence of bytes
+            # [rows]
+
+        Returns
+        -------
+        values : numpy.ndarray
+            # [rows, numbers], the eight bytes of each as an integer: of a double its bits, and 0
+            of a null.
+        nulls : numpy.ndarray
+            # [rows, numbers]
+        """
+        count = len(rows)
+        numbers_end, _, booleans_end, width = self._bounds
+        joined = b"".join([row[:width] for row in rows]) if self._variable else b"".join(rows)
+        head = np.frombuffer(joined, np.uint8).reshape(count, width)
+        values = np.ascontiguousarray(head[:, :numbers_end]).view("<i8")
+        nulls = np.unpackbits(head[:, booleans_end:], axis=1, bitorder="little")
+        return values.reshape(count, len(self._numbers)), nulls[:, self._numbers].view(bool)
+
     def unpack(self, rows: Sequence[bytes], names: Iterable[str]) -> dict[str, pa.Array]:
         """Return features of packed rows.
 
@@ -189,14 +218,7 @@ class RowSchema:
         with_nulls = set(np.flatnonzero(np.any(nulls, axis=0)).tolist())
         valid_bits = np.packbits(1 - nulls.T, axis=1, bitorder="little")
         valid, valid_width = pa.py_buffer(valid_bits.tobytes()), valid_bits.shape[1]
-        # [numbers, rows]
-        numbers = pa.py_buffer(
-            np.ascontiguousarray(head[:, :numbers_end])
-            .reshape(-1)
-            .view("<i8")
-            .reshape(count, len(self._numbers))
-            .T.tobytes()
-        )
+        numbers: pa.Buffer | None = None  # [numbers, rows]
         spans: tuple[NDArray, NDArray, NDArray] | None = None
         found: dict[str, pa.Array] = {}
         for name in names:
@@ -206,6 +228,9 @@ class RowSchema:
                 valid.slice(number * valid_width, valid_width) if number in with_nulls else None
             )
             if kind in NUMBERS:
+                if numbers is None:
+                    values = np.ascontiguousarray(head[:, :numbers_end]).view("<i8")
+                    numbers = pa.py_buffer(values.reshape(count, len(self._numbers)).T.tobytes())
                 start = self._place[number] * 8 * count
                 data = numbers.slice(start, 8 * count)
                 found[name] = pa.Array.from_buffers(NUMBERS[kind], count, [validity, data])

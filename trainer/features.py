@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.config import FeatureConfig
+from trainer.feature_rows import FeatureRows, Layout
 from trainer.inputs import KINDS
 from trainer.instants import Instants, parse_duration
 
@@ -32,17 +32,6 @@ _ARROW = {
     "BIGINT[]": pa.list_(pa.int64()),
     "DOUBLE[]": pa.list_(pa.float64()),
     "VARCHAR[]": pa.list_(pa.string()),
-}
-# Under which kind the packed online store keeps a type, see feature_repo.packing.
-_PACKED = {
-    "BIGINT": "INT64",
-    "DOUBLE": "DOUBLE",
-    "BOOLEAN": "BOOL",
-    "VARCHAR": "STRING",
-    "TIMESTAMP": "UNIX_TIMESTAMP",
-    "BIGINT[]": "INT64_LIST",
-    "DOUBLE[]": "DOUBLE_LIST",
-    "VARCHAR[]": "STRING_LIST",
 }
 _ROW = "scalespace_row"  # keeps the order of the rows asked for; an as-of join keeps none
 
@@ -265,7 +254,7 @@ def features_now(store: FeatureStore, users: Sequence[str], wanted: Sequence[Fea
     from feature_repo.online_store import is_packed, read_features
 
     if is_packed(store.config):
-        found = read_features(store.config, users, _packed_by_view(tuple(wanted)))
+        found = read_features(store.config, users, Layout(tuple(wanted)).kinds)
         return _table({f.name: found[f.view][f.name] for f in wanted}, wanted)
     answer = store.get_online_features(
         features=[feature.reference for feature in wanted],
@@ -274,13 +263,25 @@ def features_now(store: FeatureStore, users: Sequence[str], wanted: Sequence[Fea
     return typed({feature.name: answer[feature.name] for feature in wanted}, wanted)
 
 
-@functools.lru_cache(maxsize=32)
-def _packed_by_view(wanted: tuple[Feature, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Name and kind of the features of each view: a server asks for the same ones every time."""
-    by_view: dict[str, list[tuple[str, str]]] = {}
-    for feature in wanted:
-        by_view.setdefault(feature.view, []).append((feature.name, _PACKED[feature.type]))
-    return by_view
+def feature_rows_now(
+    store: FeatureStore, users: Sequence[str], layout: Layout
+) -> pa.Table | FeatureRows:
+    """The values of :func:`features_now`, for the few users of a request: packed where they can be.
+
+    A table where the store is not ours, knows none of the users, or has rows of an older build.
+    """
+    from feature_repo.online_store import is_packed, packed_rows, read_stored
+
+    if is_packed(store.config):
+        packed = {}
+        for view, stored in read_stored(store.config, users, layout.kinds).items():
+            found = packed_rows(stored, users)
+            if found is None or not found[0].kinds.issuperset(layout.kinds[view]):
+                break
+            packed[view] = found
+        else:
+            return FeatureRows(layout, packed, len(users))
+    return features_now(store, users, layout.wanted)
 
 
 def _table(columns: dict[str, pa.Array], wanted: Sequence[Feature]) -> pa.Table:

@@ -11,6 +11,7 @@ ever, so that a value never seen cannot meet a weight never trained.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trainer.feature_rows import FeatureRows
 from trainer.instants import Instants
 
 KINDS = {
@@ -131,6 +133,7 @@ class FeatureEncoder:
         widths = [code.width + code.indicator for code in codes]
         places = np.cumsum([0, *widths[:-1]]).tolist() if codes else []
         self._wide = [pair for pair in zip(codes, places, strict=True) if pair[0].is_wide]
+        self._moments = {c.name: (np.array(c.mean), np.array(c.scale)) for c, _ in self._wide}
         scalars = [pair for pair in zip(codes, places, strict=True) if not pair[0].is_wide]
         self._scalars = [code for code, _ in scalars]
         self._places = np.array([place for _, place in scalars], dtype=np.int64)
@@ -191,8 +194,15 @@ class FeatureEncoder:
             )
         return cls(codes, clip)
 
-    def transform(self, table: pa.Table, instants: Instants) -> NDArray[np.float32]:
+    def transform(self, table: pa.Table | FeatureRows, instants: Instants) -> NDArray[np.float32]:
         """Encode rows; the columns are :attr:`columns`.
+
+        Parameters
+        ----------
+        table
+            # [rows]
+        instants
+            # [rows], the instants that the rows answer for
 
         Returns
         -------
@@ -201,45 +211,74 @@ class FeatureEncoder:
         """
         matrix = np.zeros((table.num_rows, len(self.columns)), dtype=np.float32)
         read = _reader(table)
-        self._write_scalars(matrix, read, instants)
+        if isinstance(table, FeatureRows):
+            self._write_scalars(matrix, *self._packed(table, instants))
+        elif self._scalars:
+            self._write_scalars(matrix, *self._unpacked(read, instants))
         for code, place in self._wide:
             column = read(code.name)
             end = place + code.width
             if code.kind == "text":
-                index = pc.fill_null(lookup(column, code.vocabulary), -1).to_numpy()
+                index = lookup(column, code.vocabulary).fill_null(-1).to_numpy()
                 rows = np.flatnonzero(index >= 0)
                 matrix[rows, place + index[rows]] = 1.0
             else:
                 values, known = feature_values(column, code.kind, code.width, instants)
-                scaled = (values - np.array(code.mean)) * np.array(code.scale)
+                mean, scale = self._moments[code.name]
+                scaled = (values - mean) * scale
                 scaled[~known] = 0.0
                 matrix[:, place:end] = np.clip(scaled, -self.clip, self.clip)
             if code.indicator:
-                matrix[:, end] = pc.is_null(column).to_numpy(zero_copy_only=False)
+                matrix[:, end] = column.is_null().to_numpy(zero_copy_only=False)
         matrix[:, len(self.columns) - len(CALENDAR) :] = calendar(instants)
         return matrix
 
     def _write_scalars(
-        self, matrix: NDArray[np.float32], read: Callable[[str], pa.Array], instants: Instants
+        self,
+        matrix: NDArray[np.float32],
+        values: NDArray[np.float64],
+        nulls: NDArray[np.bool_],
     ) -> None:
         """All features of one column at once: one by one, a served row would take four times as
         long, nearly all of it in calls and not in numbers.
         """
-        if not self._scalars:
-            return
-        shape = (len(self._scalars), len(matrix))
-        values, nulls = np.zeros(shape), np.zeros(shape, dtype=bool)
-        for place, code in enumerate(self._scalars):
-            column = read(code.name)
-            values[place] = _scalar(column, code.kind, instants)
-            if column.null_count:
-                nulls[place] = column.is_null().to_numpy(zero_copy_only=False)
         values[self._logarithmic] = signed_log1p(values[self._logarithmic])
         scaled = (values - self._mean) * self._scale
         # NaN is a value of the store, but no number to learn from: it is read as unknown.
         scaled[nulls | ~np.isfinite(values)] = 0.0
         matrix[:, self._places] = np.clip(scaled, -self.clip, self.clip).T
         matrix[:, self._places[self._indicated] + 1] = nulls[self._indicated].T
+
+    def _unpacked(
+        self, read: Callable[[str], pa.Array], instants: Instants
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Values of the features of one column, and where they are null; # [features, rows]."""
+        shape = (len(self._scalars), len(instants))
+        values, nulls = np.zeros(shape), np.zeros(shape, dtype=bool)
+        for place, code in enumerate(self._scalars):
+            column = read(code.name)
+            values[place] = _scalar(column, code.kind, instants)
+            if column.null_count:
+                nulls[place] = column.is_null().to_numpy(zero_copy_only=False)
+        return values, nulls
+
+    def _packed(
+        self, rows: FeatureRows, instants: Instants
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The same of rows as the online store has them, without a column of each."""
+        values = np.empty((len(self._scalars), len(instants)))
+        nulls = np.empty(values.shape, dtype=bool)
+        flags = np.array([code.kind == "flag" for code in self._scalars], dtype=bool)
+        names = tuple(code.name for code in self._scalars if code.kind != "flag")
+        values[~flags], nulls[~flags] = rows.numbers(names)
+        elapsed = np.array([code.kind == "elapsed" for code in self._scalars], dtype=bool)
+        now = instants.astype("datetime64[us]").astype(np.int64)
+        values[elapsed] = np.maximum((now - values[elapsed] * 1e6) / 1e3, 0.0)
+        for place in np.flatnonzero(flags).tolist():
+            column = rows.array(self._scalars[place].name)
+            values[place] = _scalar(column, "flag", instants)
+            nulls[place] = column.is_null().to_numpy(zero_copy_only=False)
+        return values, nulls
 
     def to_json(self) -> dict[str, Any]:
         """The fitted state as plain values."""
@@ -257,12 +296,14 @@ class FeatureEncoder:
         return cls(codes, content["clip"])
 
 
-def _reader(table: pa.Table) -> Callable[[str], pa.Array]:
+def _reader(table: pa.Table | FeatureRows) -> Callable[[str], pa.Array]:
     """Columns by name, each in one piece.
 
     For the few rows of a request, looking 150 columns up in a table takes longer than to read them.
     The many of a training part come in pieces, and are put together one column at a time.
     """
+    if isinstance(table, FeatureRows):
+        return table.array
     batches = table.to_batches()
     if len(batches) == 1:
         return dict(zip(table.column_names, batches[0].columns, strict=True)).__getitem__
@@ -271,7 +312,13 @@ def _reader(table: pa.Table) -> Callable[[str], pa.Array]:
 
 def lookup(column: pa.Array, words: tuple[str, ...]) -> pa.Array:
     """Place of each text in the vocabulary, from 0; null for null and unknown."""
-    return pc.index_in(column, value_set=pa.array(words, pa.string()), skip_nulls=True)
+    return pc.index_in(column, value_set=_vocabulary(words), skip_nulls=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _vocabulary(words: tuple[str, ...]) -> pa.Array:
+    """Texts as Arrow has them: making them again for every request took longer than to look up."""
+    return pa.array(words, pa.string())
 
 
 def frequent(column: pa.Array, keep: int, rarest: int = _RAREST) -> tuple[str, ...]:
@@ -308,10 +355,13 @@ def feature_values(
     known
         # [rows]
     """
-    known = ~pc.is_null(column).to_numpy(zero_copy_only=False)
+    known = np.ones(len(column), dtype=bool)
+    if column.null_count:
+        known = ~column.is_null().to_numpy(zero_copy_only=False)
     values = np.zeros((len(column), width), dtype=np.float64)
     if kind in ("numbers", "plains"):
-        flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
+        flat = (column.drop_null() if column.null_count else column).flatten()
+        flat = flat.to_numpy(zero_copy_only=False)
         values[known] = flat.astype(np.float64).reshape(-1, width)
     else:
         values[:, 0] = np.where(known, _scalar(column, kind, instants), 0.0)

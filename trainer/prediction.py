@@ -12,10 +12,11 @@ from feature_repo.manifest import load_views
 from feature_repo.sync import online_now
 from trainer.columns import Columns as C
 from trainer.examples import Examples, unlabelled
+from trainer.feature_rows import Layout
 from trainer.features import (
     Feature,
+    feature_rows_now,
     features_at,
-    features_now,
     open_checked_store,
     published_features,
     sequence_features,
@@ -91,6 +92,7 @@ class Predictor:
         self.published = published_features(home)
         sequence = sequence_features(self.published)
         self.features: tuple[Feature, ...] = (*run.features, *sequence)
+        self._layout = Layout(self.features)
         self.store = open_checked_store(home, self.features, run.name)
 
     def now(self, users: Sequence[str]) -> list[Prediction]:
@@ -122,7 +124,8 @@ class Predictor:
         names = np.array(users, dtype=object)
         if instant is None:
             instant = parse_instant(online_now(self.home), "the online store's now")
-            values = features_now(self.store, users, wanted)
+            layout = Layout(wanted) if more else self._layout
+            values = feature_rows_now(self.store, users, layout)
         else:
             values = features_at(self.store, names, np.repeat(instant, len(users)), wanted)
         sequences = Sequences.from_arrays(names, values)

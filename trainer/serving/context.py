@@ -56,7 +56,8 @@ def store_now(home: Path) -> datetime | None:
         return None
 
 
-def _context(request: Request) -> ServingContext:
+async def _context(request: Request) -> ServingContext:
+    # Not a plain function: the framework would have a thread of a pool call it.
     return request.app.state.serving
 
 

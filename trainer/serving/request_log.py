@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -39,7 +39,7 @@ class RequestLog:
             return
         begun = time.perf_counter()
         given = Headers(scope=scope).get(HEADER, "")
-        identifier = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
+        identifier = given if _GIVEN.fullmatch(given) else f"{random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = identifier
         status, sent = 0, 0
 

@@ -17,7 +17,8 @@ from serving_home import Served
 from feature_repo.errors import BadInput
 from trainer import prediction
 from trainer.examples import unlabelled
-from trainer.features import features_now
+from trainer.feature_rows import Layout
+from trainer.features import feature_rows_now
 from trainer.models.served import Served as SequenceModel
 from trainer.prediction import Predictor
 from trainer.runs import load_run, load_served_run
@@ -76,9 +77,9 @@ def test_features_stand_in_the_order_of_the_signature(
     """Case N11: on 100 calls, whatever order the store answers in."""
     random = np.random.default_rng(0)
 
-    def shuffled(store, users, wanted):
-        table = features_now(store, users, wanted)
-        return table.select(random.permutation(table.column_names).tolist())
+    def shuffled(store, users, layout):
+        order = random.permutation(len(layout.wanted))
+        return feature_rows_now(store, users, Layout(tuple(layout.wanted[n] for n in order)))
 
     predictor = Predictor(served.home, load_served_run(served.home))
     model = predictor.run.model
@@ -90,7 +91,7 @@ def test_features_stand_in_the_order_of_the_signature(
     assert [code.name for code in model.context.features.codes] == read
     users = sorted(served.log.users)
     expected = {answer.user_id: answer.next_action for answer in predictor.now(users)}
-    monkeypatch.setattr(prediction, "features_now", shuffled)
+    monkeypatch.setattr(prediction, "feature_rows_now", shuffled)
     orders = set()
     for _ in range(100):
         asked = random.permutation(users)[:5].tolist()
