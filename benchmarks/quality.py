@@ -1,0 +1,208 @@
+"""How well the models predict on real logs, beside the baselines and simple reference code.
+
+``python -m benchmarks.quality`` builds each log, fits every model from the one default
+configuration with `trainer compare`, prints one table and writes it as JSON. The five shared logs
+lie in ``data/logs``; CDNOW and MovieLens are what ``data/unpack_cdnow.py`` and
+``data/unpack_movielens.py`` wrote. A log that is not there is left out, and the run is a trial.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.measurement import (
+    ROOT,
+    Aim,
+    Result,
+    add_common_arguments,
+    run,
+    working_folder,
+)
+from benchmarks.settings import QUALITY_SEEDS
+
+LOGS = (
+    *("code_changes", "moodle_courses", "news_reactions", "online_retail", "purchase_cards"),
+    *("cdnow", "movielens"),
+)
+# What changes no other head: conversion is trained on the encoder that the next action made.
+OVERRIDES = ("tasks.conversion=1",)
+LARGEST_ECE = 0.03
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A figure of a task that is compared.
+
+    Attributes
+    ----------
+    task, metric : str
+        As in ``metrics.json``.
+    at_most : bool
+        Whether less is better.
+    """
+
+    task: str
+    metric: str
+    at_most: bool = False
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether `one` is better than `other`."""
+        return one < other if self.at_most else one > other
+
+
+NEXT_ACTION = Asked("next_action", "log_loss", at_most=True)
+NEXT_ITEM = Asked("next_item", "mrr_20")
+NEXT_CATEGORY = Asked("next_category", "mrr_20")
+
+# The best that reference code of a few lines reached on the same cuts: boosting, or a GRU with the
+# features and the user's own transitions; for items, counting. Log and task: figures.
+TO_BEAT: dict[tuple[str, Asked], float] = {
+    ("code_changes", NEXT_ACTION): 0.825,
+    ("moodle_courses", NEXT_ACTION): 1.200,
+    ("news_reactions", NEXT_ACTION): 0.825,
+    ("online_retail", NEXT_ACTION): 0.334,
+    ("purchase_cards", NEXT_ACTION): 0.616,
+    ("code_changes", NEXT_ITEM): 0.487,
+    ("moodle_courses", NEXT_ITEM): 0.810,
+    ("online_retail", NEXT_ITEM): 0.102,
+    ("purchase_cards", NEXT_ITEM): 0.377,
+    ("purchase_cards", NEXT_CATEGORY): 0.645,
+    ("news_reactions", NEXT_CATEGORY): 0.850,
+    **{
+        (log, Asked(f"conversion_{horizon}", metric, metric == "log_loss")): figure
+        for log, horizon, precision, loss in (
+            ("moodle_courses", "7d", 0.227, 0.084),
+            ("online_retail", "7d", 0.373, 0.306),
+            ("online_retail", "30d", 0.719, 0.549),
+            ("code_changes", "7d", 0.849, 0.040),
+            ("news_reactions", "1d", 0.810, 0.180),
+            ("purchase_cards", "30d", 0.551, 0.215),
+        )
+        for metric, figure in (("average_precision", precision), ("log_loss", loss))
+    },
+}
+
+Metrics = dict[str, dict[str, dict[str, float | None]]]  # model -> task -> metric -> value
+
+
+def measure(arguments: argparse.Namespace) -> Result:
+    """Compare all models on each log that is there."""
+    there = [log for log in arguments.logs if _events(log).exists()]
+    result = Result(
+        "quality",
+        "Every model on real logs, from one configuration; values after the last cut",
+        {"logs": ", ".join(there), "seeds of a model": arguments.seeds, "seed": arguments.seed},
+        trial=(set(there), arguments.seeds) != (set(LOGS), QUALITY_SEEDS),
+    )
+    with working_folder(arguments.work) as work:
+        for log in there:
+            metrics = _compare(log, work / log, arguments.seeds, arguments.seed)
+            for row in rows(log, metrics):
+                result.add(**row)
+                result.aims += aims(row)
+    return result
+
+
+def _events(log: str) -> Path:
+    path = Path(yaml.safe_load((ROOT / "data" / f"{log}.yml").read_text())["events_path"])
+    return path if path.is_absolute() else ROOT / path
+
+
+def _compare(log: str, home: Path, seeds: int, seed: int) -> Metrics:
+    """Build a log and compare all models on it, as a user does."""
+    environment = {"SCALESPACE_HOME": str(home)}
+    given = ("--dataset", f"data/{log}.yml")
+    trainer = (sys.executable, "-m", "trainer.cli")
+    for command in ("build", "apply"):
+        run([*trainer, command, *given], environment)
+    run(
+        [*trainer, "compare", *given, "--seeds", str(seeds), f"seed={seed}", *OVERRIDES],
+        environment,
+    )
+    return json.loads((home / "reports" / "compare.json").read_text())
+
+
+def rows(log: str, metrics: Metrics) -> Iterator[dict[str, Any]]:
+    """Return a row of the table for each figure that is compared.
+
+    Parameters
+    ----------
+    log : str
+    metrics : dict
+        What ``reports/compare.json`` holds; the sequence model is its last.
+    """
+    ours = list(metrics)[-1]
+    for asked in _asked(metrics[ours]):
+        mine = metrics[ours][asked.task]
+        figure = mine.get(asked.metric)
+        if figure is None:
+            continue
+        name, best = _best(asked, metrics, ours)
+        low, high = mine.get(f"{asked.metric}_low"), mine.get(f"{asked.metric}_high")
+        yield {
+            "log": log,
+            "task": asked.task,
+            "metric": asked.metric,
+            "rows": mine.get("rows"),
+            "ours": figure,
+            "95 %": None if low is None or high is None else f"{low:.3f} to {high:.3f}",
+            "best baseline": best,
+            "which": name,
+            "to beat": TO_BEAT.get((log, asked)),
+            "ECE": mine.get("ece"),
+        }
+
+
+def _asked(tasks: Iterable[str]) -> list[Asked]:
+    """Of each task of a model, the figures by which it is judged."""
+    found = []
+    for task in sorted(tasks):
+        found += [each for each in (NEXT_ACTION, NEXT_ITEM, NEXT_CATEGORY) if each.task == task]
+        if task.startswith("conversion_") and "." not in task:
+            found += [Asked(task, "average_precision"), Asked(task, "log_loss", at_most=True)]
+    return found
+
+
+def _best(asked: Asked, metrics: Metrics, ours: str) -> tuple[str | None, float | None]:
+    """The baseline that does best by a metric, and its figure."""
+    name, best = None, None
+    for model, tasks in metrics.items():
+        figure = tasks.get(asked.task, {}).get(asked.metric)
+        if model == ours or figure is None or math.isnan(figure):
+            continue
+        if best is None or asked.better(figure, best):
+            name, best = model, figure
+    return name, best
+
+
+def aims(row: dict[str, Any]) -> list[Aim]:
+    """What a row is held against: the reference figure, where there is one, and calibration."""
+    found = []
+    what = f"{row['log']}, {row['task']}"
+    if row["to beat"] is not None:
+        at_most = row["metric"] == "log_loss"
+        found.append(Aim(f"{what}: {row['metric']}", row["ours"], row["to beat"], at_most))
+    if row["ECE"] is not None and row["metric"] == "log_loss":
+        found.append(Aim(f"{what}: ECE", row["ECE"], LARGEST_ECE))
+    return found
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--logs", nargs="+", choices=LOGS, default=LOGS)
+    parser.add_argument("--seeds", type=int, default=QUALITY_SEEDS)
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    print(measure(arguments).finish(arguments.results))
+
+
+if __name__ == "__main__":
+    main()
