@@ -66,12 +66,11 @@ class ConcatFusion(nn.Module):
 class GroupLayers(nn.Module):
     """A layer for each group of columns: # [rows, columns] to # [rows, groups, width]."""
 
-    def __init__(self, groups: Sequence[str], width: int, dropout: float, relu: bool) -> None:
+    def __init__(self, groups: Sequence[str], width: int, dropout: float) -> None:
         super().__init__()
         self.names = tuple(dict.fromkeys(groups))
         self.width = width
         self.dropout = nn.Dropout(dropout)
-        self.relu = relu
         # One masked matrix is one product, where a layer a group is as many small ones.
         member = torch.tensor([[own == name for own in groups] for name in self.names])
         mask = member.repeat_interleave(width, dim=0)
@@ -88,7 +87,7 @@ class GroupLayers(nn.Module):
         """Each group by itself; # [rows, groups, width]."""
         out = nn.functional.linear(self.dropout(context), self.weight * self.mask, self.bias)
         out = out.unflatten(1, (len(self.names), self.width))
-        return torch.relu(out) if self.relu else out
+        return torch.relu(out)
 
 
 class WeightedFusion(nn.Module):
@@ -99,7 +98,7 @@ class WeightedFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.sequence = nn.Linear(hidden, config.context)
-        self.groups = GroupLayers(groups, config.context, config.dropout, relu=True)
+        self.groups = GroupLayers(groups, config.context, config.dropout)
         self.scores = nn.Parameter(torch.zeros(1 + len(self.groups.names)))
         self.logits = logits_layer(config, config.context, outputs)
 
@@ -109,7 +108,9 @@ class WeightedFusion(nn.Module):
 
     def sources(self, encoded: Tensor, context: Tensor) -> Tensor:
         """What is weighted, the sequence first; # [rows, sources, width]."""
-        sequence = torch.relu(self.sequence(encoded))[:, None]
+        # No ReLU: on some seeds it fell silent for every row early in training, and for good; the
+        # encoder's own gates bend enough.
+        sequence = self.sequence(encoded)[:, None]
         return torch.cat([sequence, self.groups(context)], dim=1)
 
     def forward(self, encoded: Tensor, context: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ class AdditiveFusion(nn.Module):
         self.sequence = nn.Sequential(
             nn.Dropout(config.dropout), nn.Linear(hidden, outputs, bias=False)
         )
-        self.groups = GroupLayers(groups, config.additive, config.dropout, relu=True)
+        self.groups = GroupLayers(groups, config.additive, config.dropout)
         self.outputs = nn.Parameter(
             torch.empty(len(self.groups.names), config.additive, outputs).normal_(std=0.1)
         )
