@@ -26,6 +26,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training memory
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.report
 

@@ -44,6 +44,7 @@ TRAINING_USERS = 2_000
 TRAINING_FEATURES = 60
 TRAINING_EPOCHS = 3
 TRAINING_BATCHES = (16, 64)  # chunks; the first is the trainer's default
+TRAINING_MEMORY_EVENTS = (300_000, 1_000_000, 10_000_000)
 
 QUALITY_SEEDS = 3  # fits of a model that has a seed
 

@@ -1,9 +1,11 @@
-"""How fast an LSTM of two layers of 50 is trained, beside a bare loop in torch.
+"""How fast an LSTM of two layers of 50 is trained, beside a bare loop, and in how much memory.
 
-``python -m benchmarks.training`` prints one table and writes it as JSON.
+``python -m benchmarks.training`` and ``python -m benchmarks.training memory`` each print one table
+and write it as JSON.
 """
 
 import argparse
+import shutil
 from statistics import median
 
 from benchmarks.measurement import (
@@ -15,10 +17,12 @@ from benchmarks.measurement import (
     working_folder,
 )
 from benchmarks.settings import (
+    EVENTS_PER_USER,
     TRAINING_BATCHES,
     TRAINING_EPOCHS,
     TRAINING_EVENTS,
     TRAINING_FEATURES,
+    TRAINING_MEMORY_EVENTS,
     TRAINING_USERS,
 )
 
@@ -52,7 +56,7 @@ def measure(arguments: argparse.Namespace) -> Result:
             given = [f"--{name}={value}" for name, value in options.items()]
             finished = run_module("training_forms", work, *given)
             found = finished.report()
-            for form in ("bare", "ours"):
+            for form in ("bare", "ours", "stored"):
                 seconds = median(found[f"{form}_s"])
                 figures[batch, form] = seconds
                 result.add(
@@ -67,6 +71,43 @@ def measure(arguments: argparse.Namespace) -> Result:
     result.aims = [
         Aim("ours: events/s", found["events"] / figures[batch, "ours"], 100_000, at_most=False),
         Aim("ours over bare", figures[batch, "ours"] / figures[batch, "bare"], 1.15),
+        Aim("stored over bare", figures[batch, "stored"] / figures[batch, "bare"], 1.15),
+    ]
+    return result
+
+
+def measure_memory(arguments: argparse.Namespace) -> Result:
+    """Read, fit and evaluate logs of several sizes, each in a process of its own."""
+    result = Result(
+        "training_memory",
+        "Peak memory of reading, fitting and evaluating",
+        {
+            "events of a user": EVENTS_PER_USER,
+            "features": TRAINING_FEATURES,
+            "epochs": 1,
+            "seed": arguments.seed,
+        },
+        trial=tuple(arguments.sizes) != TRAINING_MEMORY_EVENTS,
+    )
+    with working_folder(arguments.work) as work:
+        for events in arguments.sizes:
+            folder = work / str(events)
+            given = [f"--events={events}", f"--features={TRAINING_FEATURES}"]
+            given += [f"--users={events // EVENTS_PER_USER}", f"--seed={arguments.seed}"]
+            run_module("training_memory", folder, "write", *given)
+            finished = run_module("training_memory", folder, "fit", *given)
+            found = finished.report()
+            result.add(
+                events=events,
+                **{"peak MB": finished.peak_mb, "of it at the start MB": found["start_mb"]},
+                **{"bytes/event": finished.peak_mb * 2**20 / events},
+                **{"MB after reading": found["read_mb"], "after fitting": found["fitted_mb"]},
+                **{"CPU seconds": finished.cpu_seconds, "of the epoch": found["epoch_s"]},
+            )
+            shutil.rmtree(folder)
+    result.aims = [
+        Aim(f"bytes/event at {events:,}", finished.peak_mb * 2**20 / events, 400),
+        Aim(f"peak GB at {events:,}", finished.peak_mb * 2**20 / 1e9, 4),
     ]
     return result
 
@@ -74,11 +115,16 @@ def measure(arguments: argparse.Namespace) -> Result:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case", nargs="?", choices=("speed", "memory"), default="speed")
     parser.add_argument("--events", type=size, default=TRAINING_EVENTS)
     parser.add_argument("--users", type=size, default=TRAINING_USERS)
+    parser.add_argument(
+        "--sizes", type=size, nargs="+", default=TRAINING_MEMORY_EVENTS, help="events, for memory"
+    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
-    print(measure(arguments).finish(arguments.results))
+    found = (measure if arguments.case == "speed" else measure_memory)(arguments)
+    print(found.finish(arguments.results))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 ``ours`` is :func:`trainer.training.train`: chunks laid out, batches gathered from flat arrays, the
 losses of all tasks, early stopping and a checkpoint an epoch. ``bare`` is a loop in plain torch
 over tensors of the same batches, all made before. They end with the same weights, bit for bit.
+``stored`` is the loop over rows that lie in Parquet and are read a few row groups at a time.
 
 ``python -m benchmarks.training_forms FOLDER ...`` prints one object in JSON.
 """
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,30 +37,48 @@ from trainer.labels import read_labels
 from trainer.models.base import Training, silent, smoothed
 from trainer.models.network import Network
 from trainer.models.recurrent import Recurrent
-from trainer.training import Targets, Tensors, chunks_of, reproducible, train
+from trainer.tensors import Targets, Tensors
+from trainer.training import chunks_of, reproducible, train, train_rows
+from trainer.training_rows import StoredRows, store_rows
 
 STATES = (*ACTIONS, "leave")
 MINUTE_US = 60_000_000
 START_US = 1_704_067_200_000_000  # 2024-01-01
 LATE = "2100-01-01"  # no cut: all rows but the last of each user are learned from
 SCALES = ("1h", "7d", "all")
+WRITTEN_EVENTS = 1_000_000  # at a time
+STORED_BUFFERS = 4  # into which the form `stored` cuts the rows
 
 
 def write_labels(folder: Path, events: int, users: int, seed: int) -> None:
     """Write events, spine and labels as a build publishes them: so many users of one length."""
-    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
     length = events // users
+    at_once = max(1, WRITTEN_EVENTS // length)
+    writers: dict[str, pq.ParquetWriter] = {}
+    for begin in range(0, users, at_once):
+        part = min(at_once, users - begin)
+        for name, table in _label_tables(begin, part, length, seed + begin).items():
+            if name not in writers:
+                writers[name] = pq.ParquetWriter(folder / f"{name}.parquet", table.schema)
+            writers[name].write_table(table)
+    for writer in writers.values():
+        writer.close()
+
+
+def _label_tables(first_user: int, users: int, length: int, seed: int) -> dict[str, pa.Table]:
+    rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(users), length)
     position = np.tile(np.arange(1, length + 1), users)
     gaps = rng.integers(1, 20, len(owner)) * MINUTE_US
     instant = START_US + np.cumsum(gaps.reshape(users, length), axis=1).reshape(-1)
     action = pa.array(ACTIONS).take(pa.array((rng.random(len(owner)) ** 2 * 4).astype(np.int64)))
-    names = pa.array([f"u{number:07d}" for number in range(users)]).take(pa.array(owner))
+    names = pa.array([f"u{first_user + number:07d}" for number in range(users)])
+    names = names.take(pa.array(owner))
     first, last = position == 1, position == length
     following = action.take(pa.array(np.roll(np.arange(len(owner)), -1)))
     when = pa.array(instant, pa.timestamp("us"))
     keys = {"user_id": names, "event_timestamp": when}
-    folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "events": {
             **keys,
@@ -83,12 +103,20 @@ def write_labels(folder: Path, events: int, users: int, seed: int) -> None:
             "next_gap_ms": pa.array(np.roll(gaps, -1) // 1000, mask=last),
         },
     }
-    for name, columns in tables.items():
-        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return {name: pa.table(columns) for name, columns in tables.items()}
 
 
-def read_training(folder: Path, features: int, config: FitConfig, seed: int) -> tuple:
+def read_training(
+    folder: Path, features: int, config: FitConfig, seed: int, cut: str | None = LATE
+) -> tuple:
     """Read the labels, give them features at random, and make the training set.
+
+    Parameters
+    ----------
+    folder, features, config, seed
+        The labels, and what goes with them.
+    cut
+        The end of the training and of the validation part; without it, they follow from the events.
 
     Returns
     -------
@@ -99,8 +127,8 @@ def read_training(folder: Path, features: int, config: FitConfig, seed: int) -> 
         actions=ACTIONS,
         session_gap=np.timedelta64(30 * MINUTE_US, "us"),
         longest_horizon=np.timedelta64(0, "us"),
-        train_end=np.datetime64(LATE, "us"),
-        valid_end=np.datetime64(LATE, "us"),
+        train_end=None if cut is None else np.datetime64(cut, "us"),
+        valid_end=None if cut is None else np.datetime64(cut, "us"),
     )
     wanted = tuple(
         Feature(f"view_{place % 3}", f"count_{place}_{SCALES[place % 3]}", "BIGINT", "activity", s)
@@ -108,8 +136,9 @@ def read_training(folder: Path, features: int, config: FitConfig, seed: int) -> 
         for s in (SCALES[place % 3],)
     )
 
+    rng = np.random.default_rng(seed)
+
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
-        rng = np.random.default_rng(seed)
         rows = len(users)
         counts = pa.array(np.zeros(rows * 25, dtype=np.int64))
         return pa.table(
@@ -124,7 +153,7 @@ def read_training(folder: Path, features: int, config: FitConfig, seed: int) -> 
             }
         )
 
-    dataset: Dataset = build_examples(read_labels(folder), taxonomy, fetch)
+    dataset: Dataset = build_examples(read_labels(folder), taxonomy, fetch, scratch=folder)
     counts = np.ones((len(STATES), len(STATES)), dtype=np.int64)
     return dataset, make_training(dataset, counts, config, silent), wanted
 
@@ -141,10 +170,10 @@ class Forms:
         self.training = training
         examples = training.examples
         self.tensors: Tensors = model.tensors(examples)
-        args = (examples, training.fit, training.conversion_fit, training.wait_fit)
-        self.fit: Targets = model._targets(*args)
-        args = (examples, training.stop, training.conversion_stop, training.wait_stop)
-        self.stop: Targets = model._targets(*args)
+        args = (examples.landmarks, training.fit, training.conversion_fit, training.wait_fit)
+        self.fit: Targets = model.targets(*args)
+        args = (examples.landmarks, training.stop, training.conversion_stop, training.wait_stop)
+        self.stop: Targets = model.targets(*args)
         self.rows = self.fit.rows
         chunks = chunks_of(self.tensors, self.rows, config)
         self.batches = list(
@@ -184,6 +213,23 @@ class Forms:
             checkpoint=checkpoint,
         )
         return time.process_time() - begun, network
+
+    def stored(self, folder: Path) -> float:
+        """CPU seconds of an epoch over rows that are read from row groups, several buffers."""
+        network = self.network()
+        examples = self.training.examples
+
+        def encoded(places: slice) -> tuple[Tensors, Targets]:
+            own = self.rows[places]
+            return self.model.tensors(examples.take(own).narrowed()), self.fit.take(own)
+
+        shutil.rmtree(folder, ignore_errors=True)
+        owners, most = examples.owners[self.rows], len(self.rows) // STORED_BUFFERS
+        store_rows(folder, owners, most, encoded, self.config)
+        rows = StoredRows(folder, self.config, self.tensors.context.device)
+        begun = time.process_time()
+        train_rows(network, rows, None, self.config, silent)
+        return time.process_time() - begun
 
     def bare(self) -> tuple[float, Network]:
         """CPU seconds of an epoch of a plain loop, its tensors being made before, and weights."""
@@ -261,10 +307,11 @@ def main() -> None:
         forms = Forms(training, features, config)
         prepared = time.process_time() - begun
         checkpoint = Checkpoint(arguments.folder / "checkpoint.pt")
-        ours, bare = [], []
+        ours, stored, bare = [], [], []
         for _ in range(arguments.epochs):
             seconds, one = forms.ours(checkpoint)
             ours.append(seconds)
+            stored.append(forms.stored(arguments.folder / "rows"))
             seconds, other = forms.bare()
             bare.append(seconds)
             pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
@@ -278,6 +325,7 @@ def main() -> None:
                 "columns": forms.tensors.context.shape[1],
                 "prepared_s": prepared,
                 "ours_s": ours,
+                "stored_s": stored,
                 "bare_s": bare,
             }
         )

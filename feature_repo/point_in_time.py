@@ -1,5 +1,6 @@
 """The point-in-time join: for each row, each view's latest row at or before the row's instant."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from feature_repo.entity_frame import INSTANT, POSITION, ROWS, EntityFrame
 from feature_repo.errors import BadInput
+from feature_repo.session import literal
 from feature_repo.sources import Relation
 
 # Up to here a view is cut down to the keys that are asked for before it is joined: one row over 17
@@ -63,8 +65,37 @@ class ViewJoin:
                     f"the entity frame is {asked}; convert the entity frame's column"
                 )
 
-    def has_ties(self, connection: duckdb.DuckDBPyConnection) -> bool:
-        """Return whether two rows of the source have one key and instant.
+    def asked_range(self, connection: duckdb.DuckDBPyConnection, rows: EntityFrame) -> list[str]:
+        """Return conditions on the source: its text keys from the first asked one to the last.
+
+        Parameters
+        ----------
+        connection
+            A session with the table `ROWS`.
+        rows : EntityFrame
+            What the table was made from.
+
+        Notes
+        -----
+        Who asks for one range of keys after the other then reads of a source that is sorted by key
+        that range alone: DuckDB passes over the row groups that lie outside.
+        """
+        conditions = []
+        for entity, source in self.join_keys:
+            if self.relation.types[source] != "VARCHAR" or rows.is_empty(entity):
+                continue
+            column, key = rows.column(entity), self.relation.column(source)
+            text = f"cast({column} as varchar)"  # an enum has an order of its own
+            bounds = connection.execute(f"select min({text}), max({text}) from {ROWS}")
+            first, last = bounds.fetchall()[0]
+            if first is not None and "\0" not in first + last:  # no SQL can spell it
+                conditions.append(f"{key} between {literal(first)} and {literal(last)}")
+        return conditions
+
+    def has_ties(
+        self, connection: duckdb.DuckDBPyConnection, conditions: Sequence[str] = ()
+    ) -> bool:
+        """Return whether two rows of the source that meet conditions have one key and instant.
 
         Notes
         -----
@@ -76,7 +107,7 @@ class ViewJoin:
         columns = [*keys, self.relation.instant(self.timestamp)]
         names = [f"c{i}" for i in range(len(columns))]
         chosen = ", ".join(f"{c} as {n}" for c, n in zip(columns, names, strict=True))
-        known = " and ".join(f"{column} is not null" for column in columns)
+        known = " and ".join([*(f"{column} is not null" for column in columns), *conditions])
         rows = f"(select {chosen} from {self.relation.sql} where {known})"
         before = ", ".join(f"lag({name}) over () as before_{name}" for name in names)
         *key_names, when = names
@@ -92,7 +123,13 @@ class ViewJoin:
             connection.execute(tied).fetchall()
         )
 
-    def sql(self, rows: EntityFrame, only_asked_keys: bool = False, ties: bool = True) -> str:
+    def sql(
+        self,
+        rows: EntityFrame,
+        only_asked_keys: bool = False,
+        ties: bool = True,
+        conditions: Sequence[str] = (),
+    ) -> str:
         """Return a ``select`` of the features ``f0``, ``f1``, ... and the row's position.
 
         Parameters
@@ -103,6 +140,8 @@ class ViewJoin:
             Whether to look first which keys are asked for.
         ties : bool
             Whether the source may have several rows of one key and instant.
+        conditions : sequence of str
+            What the source's rows have to meet, see `asked_range`.
 
         Notes
         -----
@@ -131,7 +170,7 @@ class ViewJoin:
 
         latest = f"row({when}, {_created(created)}, {relation.position})"
         known, asks = (latest, _asks()) if ties else (when, INSTANT)
-        filters, qualify = [f"{when} is not null"], ""
+        filters, qualify = [f"{when} is not null", *conditions], ""
         if self.as_known and created:
             known, asks = f"greatest({when}, {created})", INSTANT
             filters.append(f"{created} is not null")

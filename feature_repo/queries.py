@@ -120,7 +120,9 @@ class HistoricalQuery:
                 few = count <= point_in_time.FEW_ROWS
                 with blaming(f"view {join.relation.view}"):
                     # A few rows are answered before a whole view is looked through.
-                    features = join.sql(self.rows, few, few or join.has_ties(connection))
+                    asked = [] if few else join.asked_range(connection, self.rows)
+                    ties = few or join.has_ties(connection, asked)
+                    features = join.sql(self.rows, few, ties, asked)
                     connection.execute(
                         f"create table {place}.{_table(number)} as "
                         f"select * exclude ({POSITION}) from ({features}) order by {POSITION}"

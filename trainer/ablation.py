@@ -26,6 +26,7 @@ from trainer.metrics import row_log_loss
 from trainer.models.fusion import AdditiveFusion, WeightedFusion
 from trainer.models.heads import NextActionHead
 from trainer.models.recurrent import Recurrent
+from trainer.training import settled
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def source_worth(model: Recurrent, examples: Examples) -> list[SourceWorth]:
     """
     head = model.network.head
     assert head is not None
-    tensors = model.tensors(examples)
+    tensors = settled(model.network, model.tensors(examples))
     encoded = model.encode(tensors)
     context, closed = tensors.context, tensors.closed
     weights = _weights(head, encoded, context)

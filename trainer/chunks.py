@@ -106,8 +106,28 @@ def make_windows(
     return positions, last - starts + 1
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes has of the chunks that all of them lay out.
+
+    Attributes
+    ----------
+    lengths
+        # [chunks of all]
+    places
+        # [chunks of all], the place among the process' own chunks; -1 for another's
+    """
+
+    lengths: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
 def batches(
-    chunks: Chunks, last: NDArray[np.int64], size: int, random: np.random.Generator | None = None
+    chunks: Chunks,
+    last: NDArray[np.int64],
+    size: int,
+    random: np.random.Generator | None = None,
+    share: Share | None = None,
 ) -> Iterator[Batch]:
     """Batches of chunks of like length.
 
@@ -121,9 +141,12 @@ def batches(
         Chunks in a batch.
     random
         Shuffles chunks and batches; ``None`` keeps a fixed order.
+    share
+        Where the chunks are one process' share: the batches are laid out of those of all, and of
+        each only the own chunks are given, which may be none.
     """
-    lengths = chunks.stops - chunks.starts
-    shuffled = np.arange(len(chunks)) if random is None else random.permutation(len(chunks))
+    lengths = chunks.stops - chunks.starts if share is None else share.lengths
+    shuffled = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
     pool = size * _POOL
     groups = []
     for begin in range(0, len(shuffled), pool):
@@ -132,7 +155,11 @@ def batches(
         groups += [members[place : place + size] for place in range(0, len(members), size)]
     sequence = range(len(groups)) if random is None else random.permutation(len(groups))
     for group in sequence:
-        yield _assemble(chunks, last, groups[group])
+        members = groups[group]
+        if share is not None:
+            members = share.places[members]
+            members = members[members >= 0]
+        yield _assemble(chunks, last, members)
 
 
 def count_batches(chunks: Chunks, size: int) -> int:
@@ -142,7 +169,7 @@ def count_batches(chunks: Chunks, size: int) -> int:
 
 def _assemble(chunks: Chunks, last: NDArray[np.int64], members: NDArray[np.int64]) -> Batch:
     starts, stops = chunks.starts[members], chunks.stops[members]
-    width = int((stops - starts).max())
+    width = int((stops - starts).max(initial=0))
     positions = np.minimum(starts[:, None] + np.arange(width), stops[:, None] - 1)
     counts = chunks.bounds[members + 1] - chunks.bounds[members]
     rows = np.repeat(np.arange(len(members)), counts)

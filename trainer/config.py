@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from feature_repo.errors import BadInput
 
@@ -54,6 +54,17 @@ class EncoderConfig(_Frozen):
         default=0.4, ge=0, lt=1, description="share of categories hidden while training"
     )
     window: int = Field(default=50, ge=1, le=50, description="events that a prediction sees")
+    coarse: list[Literal["day", "week"]] = Field(
+        default=[], description="roll-ups of closed periods that have a network of their own"
+    )
+    coarse_hidden: int = Field(default=16, ge=1, le=256, description="width of each of them")
+
+    @field_validator("coarse")
+    @classmethod
+    def _once_each(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("a period can be named once")
+        return value
 
 
 class FeatureConfig(_Frozen):

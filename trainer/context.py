@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from trainer.columns import Columns as C
@@ -13,12 +14,13 @@ from trainer.examples import Examples
 from trainer.features import Feature
 from trainer.inputs import CALENDAR, FeatureEncoder
 from trainer.models.base import Training, smoothed
-from trainer.user_rows import UserRows, own_counts
+from trainer.user_rows import UserRows, evenly, own_counts
 
 NOW, CALENDAR_GROUP, USER_ROW = "now", "calendar", "user_row"
 PRIOR, SEQUENCE = "prior", "sequence"  # sources of logits beside the groups
 COUNTED_ROW = f"{USER_ROW}:counted"  # the user's row, where it is added to the logits as it is
 _ROWS = 100_000  # encoded at a time
+_FITTED = 1_000_000  # rows that moments and vocabularies are fitted on, at most
 _LEAST = 1e-4  # of a probability whose logarithm is an input
 
 
@@ -58,10 +60,14 @@ class ContextEncoder:
     ) -> ContextEncoder:
         """Fit moments, vocabularies and the strength of the back-off on the training part."""
         read = [feature for feature in features if feature.name != C.TRANSITION_COUNTS]
+        sample = evenly(len(training.examples), _FITTED)
+        table, instants = training.examples.features, training.examples.instants
+        if len(sample) < len(instants):
+            table, instants = table.take(pa.array(sample)), instants[sample]
         encoder = FeatureEncoder.fit(
-            training.examples.features,
+            table,
             {feature.name: feature.type for feature in read},
-            training.examples.instants,
+            instants,
             vocabulary,
             clip,
         )
@@ -101,6 +107,8 @@ class ContextEncoder:
         return matrix
 
     def _transform(self, examples: Examples) -> NDArray[np.float32]:
+        examples = examples.loaded()
+        assert isinstance(examples.features, pa.Table)
         matrix = self.features.transform(examples.features, examples.instants)
         if self.rows is None:
             return matrix

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ from trainer.splits import (
     split_rows,
     split_waits,
 )
+from trainer.stored_features import StoredFeatures, fetched
 
 if TYPE_CHECKING:
     from trainer.ranking.rows import Ranking
@@ -49,7 +51,7 @@ class Examples:
     instants
         # [rows]
     features
-        # [rows], one column a feature
+        # [rows], one column a feature; of many rows they are not in memory
     states
         # [rows], the user's current state as an index: the last action, or ``leave`` where the
         session is closed; -1 where there is no history
@@ -70,7 +72,7 @@ class Examples:
     owners: NDArray[np.int64]
     ends: NDArray[np.int64]
     instants: Instants
-    features: pa.Table
+    features: pa.Table | StoredFeatures
     states: NDArray[np.int64]
     labels: NDArray[np.int64]
     landmarks: NDArray[np.bool_]
@@ -111,6 +113,24 @@ class Examples:
             conversions=self.conversions[chosen],
             waits=self.waits[chosen],
             watched=self.watched[chosen],
+        )
+
+    def loaded(self) -> Examples:
+        """The same rows with their features in memory."""
+        if isinstance(self.features, StoredFeatures):
+            return replace(self, features=self.features.table())
+        return self
+
+    def narrowed(self) -> Examples:
+        """The same rows with the events of their users, and of those between them, alone."""
+        if not len(self):
+            return self
+        begin, end = int(self.owners.min()), int(self.owners.max()) + 1
+        return replace(
+            self,
+            sequences=self.sequences.of_users(begin, end),
+            owners=self.owners - begin,
+            ends=self.ends - self.sequences.offsets[begin],
         )
 
     def known_only(self, labels: NDArray[np.bool_], conversions: NDArray[np.bool_]) -> Examples:
@@ -206,6 +226,7 @@ def build_examples(
     cuts: Cuts | None = None,
     waits: bool = False,
     hold_out: Callable[[Labels, np.datetime64], NDArray[np.bool_]] | None = None,
+    scratch: Path | None = None,
 ) -> Dataset:
     """Split the labelled instants and give them their features.
 
@@ -224,6 +245,8 @@ def build_examples(
         Whether the time to the next event is a task: its rows then belong to the parts too.
     hold_out
         Chooses the users that are kept from training whole, see :func:`trainer.held_out.holder`.
+    scratch
+        A folder for features that do not fit into memory.
 
     Raises
     ------
@@ -254,7 +277,7 @@ def build_examples(
     parts, *conversion, wait_parts = (
         Parts(each.train[used], each.valid[used], each.test[used]) for each in every
     )
-    features = fetch(labels.users, labels.instants)
+    features = fetched(fetch, labels.users, labels.instants, scratch)
     owners = np.searchsorted(labels.sequences.users, labels.users)
     examples = Examples(
         sequences=labels.sequences,
@@ -344,7 +367,9 @@ def state_indices(values: pa.Array, states: tuple[str, ...]) -> NDArray[np.int64
     return pc.fill_null(found, UNKNOWN).to_numpy().astype(np.int64)
 
 
-def current_states(features: pa.Table, states: tuple[str, ...]) -> NDArray[np.int64]:
+def current_states(
+    features: pa.Table | StoredFeatures, states: tuple[str, ...]
+) -> NDArray[np.int64]:
     """The user's state at the instant: the last action, or ``leave`` once the session closed."""
     state = state_indices(features[C.LAST_ACTION].combine_chunks(), states)
     closed = pc.fill_null(pc.invert(features[C.SESSION_IS_OPEN]), False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from numpy.typing import NDArray
 from feature_repo.errors import BadInput
 from trainer.config import load_config
 from trainer.models.base import read_json, write_json
-from trainer.models.onnx_network import CONVERSION, ENCODER, HEAD, NEXT_TIME, OnnxNetwork
+from trainer.models.onnx_network import (
+    CONVERSION,
+    ENCODER,
+    HEAD,
+    NEXT_TIME,
+    OnnxNetwork,
+    coarse_graph,
+)
+from trainer.rollups import EXTRA, Period, RollupBatch, group_of
 from trainer.runs import CONFIG, find_run
 from trainer.waits import LEVELS
 
@@ -59,7 +68,9 @@ def export(home: Path, run: str | None, target: Path) -> Path:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        graphs = [name for name in GRAPHS if (folder / name).is_file()]
+        coarse = config.encoder.coarse
+        names = (*GRAPHS, *map(coarse_graph, coarse))
+        graphs = [name for name in names if (folder / name).is_file()]
         for name in (*graphs, *_TEXTS):
             shutil.copy2(folder / name, partial / name)
         vocabularies, features = (read_json(folder / name) for name in _TEXTS)
@@ -72,10 +83,11 @@ def export(home: Path, run: str | None, target: Path) -> Path:
                 "horizons": vocabularies["horizons"],
                 "levels": list(LEVELS) if vocabularies["waits"] else [],
                 "columns": features["columns"],
+                "coarse": list(coarse),
                 "graphs": {name: _signature(partial / name) for name in graphs},
             },
         )
-        write_json(partial / EXAMPLE, _example(partial, graphs, vocabularies, features))
+        write_json(partial / EXAMPLE, _example(partial, graphs, coarse, vocabularies, features))
         shutil.copyfile(Path(__file__).with_name("exported_readme.md"), partial / README)
         if target.is_dir():
             target.rmdir()
@@ -100,11 +112,16 @@ def _signature(path: Path) -> dict[str, Any]:
 
 
 def _example(
-    folder: Path, graphs: list[str], vocabularies: dict[str, Any], features: dict[str, Any]
+    folder: Path,
+    graphs: list[str],
+    coarse: Sequence[Period],
+    vocabularies: dict[str, Any],
+    features: dict[str, Any],
 ) -> dict[str, Any]:
     """Inputs at random, and what the graphs make of them."""
     random = np.random.default_rng(0)
-    network = OnnxNetwork(folder, *(name in graphs for name in GRAPHS[1:]))
+    head, conversion, next_time = (name in graphs for name in GRAPHS[1:])
+    network = OnnxNetwork(folder, head, conversion, next_time, coarse)
     events = vocabularies["events"]
     given: dict[str, NDArray[Any]] = {
         "actions": random.integers(0, len(events["actions"]) + 1, (_ROWS, _TIME)),
@@ -114,8 +131,18 @@ def _example(
         "closed": np.arange(_ROWS) == _ROWS - 1,
     }
     hidden, _ = network.encode(given["actions"], given["categories"], given["numbers"])
-    encoded, context = hidden[:, -1], given["context"]
-    found: dict[str, NDArray[Any]] = {"encoded": encoded}
+    batches = []
+    for period in coarse:
+        shape = (_ROWS, _TIME, len(events["actions"]) + EXTRA)
+        numbers, ages = random.random(shape), random.random((_ROWS, EXTRA))
+        given[group_of(period)] = numbers.astype(np.float32)
+        given[f"{group_of(period)}_ages"] = ages.astype(np.float32)
+        each = np.arange(_ROWS)
+        batches.append(
+            RollupBatch(given[group_of(period)], each + 1, each, given[f"{group_of(period)}_ages"])
+        )
+    encoded, context = hidden[:, -1], network.whole_context(given["context"], batches)
+    found: dict[str, NDArray[Any]] = {"encoded": encoded, "whole_context": context}
     if HEAD in graphs:
         logits = network.logits(encoded, context, given["closed"])
         # JSON has no infinity; who has left cannot leave.

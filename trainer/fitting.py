@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
 from feature_repo.home import features_dir, labels_dir
 from feature_repo.manifest import dataset_vars, fingerprint
-from trainer.checkpoints import checkpoint_of
+from trainer.checkpoints import FOLDER, checkpoint_of
 from trainer.columns import Columns as C
 from trainer.config import FitConfig, ModelName
 from trainer.dataset import Taxonomy
@@ -37,7 +38,7 @@ from trainer.features import (
 )
 from trainer.held_out import holder
 from trainer.instants import Instants
-from trainer.labels import Labels, read_labels
+from trainer.labels import read_labels
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, is_ranking, make_model
 from trainer.progress import Track, untracked
@@ -45,7 +46,10 @@ from trainer.ranking.fitting import ranking_training
 from trainer.ranking.log import read_target_logs
 from trainer.ranking.rows import make_rankings
 from trainer.runs import Run, write_run
+from trainer.sequences import Sequences
 from trainer.splits import Cuts, stopping_rows, users_held_out
+from trainer.team import Team, joined
+from trainer.together import follow
 from trainer.training import reproducible
 
 
@@ -119,23 +123,30 @@ def read_training_set(
     store = open_checked_store(home, (*chosen, *transitions))
 
     def fetch(users: NDArray, instants: Instants) -> pa.Table:
+        report(f"reading {len(chosen)} features at {len(users):,} instants through Feast")
         return features_at(store, users, instants, chosen)
 
     with one_publication(home):
-        labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
-        report(f"reading {len(chosen)} features at {len(labels.users):,} instants through Feast")
         hold_out = holder(labels_dir(home), config.split)
+        # Nobody but build_examples holds the labels, which are as large as what it makes of them.
         dataset = build_examples(
-            labels, taxonomy, fetch, cuts, config.tasks.next_time > 0, hold_out
+            read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons),
+            taxonomy,
+            fetch,
+            cuts,
+            config.tasks.next_time > 0,
+            hold_out,
+            home / FOLDER,
         )
         if any(is_ranking(config, model) for model in models):
             dataset = with_rankings(dataset, home)
-        users = known_users(labels, dataset.cuts.train_end, dataset.held_out)
+        users = known_users(dataset.examples.sequences, dataset.cuts.train_end, dataset.held_out)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
     for note in dataset.cuts.notes:
         report(note)
-    training = make_training(dataset, population_counts(at_cut, taxonomy.states), config, report)
+    counts = population_counts(at_cut, taxonomy.states)
+    training = replace(make_training(dataset, counts, config, report), scratch=home / FOLDER)
     report(
         f"{len(training.examples):,} training, {int(dataset.parts.valid.sum()):,} validation and "
         f"{int(dataset.parts.test.sum()):,} test rows"
@@ -151,7 +162,7 @@ def fit(
     report: Report,
     track: Track = untracked,
     resume: bool = False,
-) -> Path:
+) -> Path | None:
     """Fit the model and the baselines beside it, evaluate them and write the run.
 
     Parameters
@@ -171,10 +182,31 @@ def fit(
     Returns
     -------
     folder
-        The run's folder.
+        The run's folder; ``None`` in a process that only trained with the first one.
     """
-    begun = time.perf_counter()
     device = choose_device(config.device)  # refused before anything is read
+    with joined(device) as team:
+        if team.size > 1 and config.model != "recurrent":
+            raise BadInput(
+                f"model={config.model} is fitted by one process; "
+                "torchrun is for model=recurrent alone"
+            )
+        if team.rank > 0:
+            follow(team, device)
+            return None
+        return _fit(home, config, device, team, report, track, resume)
+
+
+def _fit(
+    home: Path,
+    config: FitConfig,
+    device: torch.device,
+    team: Team,
+    report: Report,
+    track: Track,
+    resume: bool,
+) -> Path:
+    begun = time.perf_counter()
     beside = tuple(name for name in BASELINES if name != config.model)
     data = read_training_set(home, config, (config.model,), report)
     models = [make_model(name, config, data.features) for name in (*beside, config.model)]
@@ -186,10 +218,11 @@ def fit(
         device=device.type,
         features=[vars(feature) for feature in data.features],
         manifest=fingerprint(home),
+        processes=team.size,
         split=split,
         torch=version("torch"),
     )
-    training = replace(data.training, track=track, checkpoint=checkpoint)
+    training = replace(data.training, track=track, checkpoint=checkpoint, team=team)
     if resume and not checkpoint.path.is_file():
         report("there is no checkpoint of this configuration on this data: beginning anew")
     with reproducible(config.seed, config.threads):
@@ -205,6 +238,7 @@ def fit(
         "manifest": fingerprint(home),
         "seconds": round(time.perf_counter() - begun, 1),
         "device": device.type,
+        "processes": team.size,
         "curve": [vars(epoch) for epoch in getattr(models[-1], "curve", [])],
         "versions": {
             "python": platform.python_version(),
@@ -220,10 +254,9 @@ def fit(
 
 
 def known_users(
-    labels: Labels, end: np.datetime64, held_out: NDArray[np.bool_] | None = None
+    sequences: Sequences, end: np.datetime64, held_out: NDArray[np.bool_] | None = None
 ) -> NDArray:
     """Users with an event at or before ``end``, but those held out; # [users]."""
-    sequences = labels.sequences
     assert sequences.instants is not None
     known = sequences.instants[sequences.offsets[:-1]] <= end
     return sequences.users[known if held_out is None else known & ~held_out]
@@ -365,5 +398,6 @@ def read_dataset(home: Path, run: Run, rankings: bool = False) -> Dataset:
         labels = read_labels(labels_dir(home), config.landmark_weight > 0, taxonomy.horizons)
         hold_out = holder(labels_dir(home), config.split)
         waits = config.tasks.next_time > 0
-        dataset = build_examples(labels, taxonomy, fetch, run.cuts, waits, hold_out)
+        scratch = home / FOLDER
+        dataset = build_examples(labels, taxonomy, fetch, run.cuts, waits, hold_out, scratch)
         return with_rankings(dataset, home) if rankings and is_ranking(config) else dataset

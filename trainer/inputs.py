@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from trainer.feature_rows import FeatureRows
 from trainer.instants import Instants
+from trainer.stored_features import StoredFeatures
 
 KINDS = {
     "BIGINT": "number",
@@ -145,7 +146,7 @@ class FeatureEncoder:
     @classmethod
     def fit(
         cls,
-        table: pa.Table,
+        table: pa.Table | StoredFeatures,
         types: dict[str, str],
         instants: Instants,
         vocabulary: int = 32,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,11 @@ from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.instants import Instants
 from trainer.sequences import Sequences
-from trainer.splits import last_event
+
+_READ_EVENTS = 500_000  # of the users that are read at a time
+_SCANNED = 65_536
+
+Users = tuple[str, str]  # the first and the last of those that are read, both included
 
 
 @dataclass(frozen=True)
@@ -90,22 +96,90 @@ def read_labels(folder: Path, landmarks: bool = False, horizons: Sequence[str] =
         When the tables are not there.
     """
     folder = folder.resolve()
+    for name in ("spine", "label_next"):
+        label_file(folder, name)
+    ranges, last = _ranges_of_users(folder)
+    # Some users at a time: a join takes several times what it gives.
+    parts = [_read_part(folder, landmarks, horizons, users, last) for users in ranges]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _ranges_of_users(folder: Path) -> tuple[list[Users | None], np.datetime64]:
+    """First and last user of each part that is read at a time, and the instant of the last event.
+
+    One part of all, ``None``, for a log of ordinary size.
+    """
+    path = label_file(folder, "events")
+    try:
+        file = pq.ParquetFile(path)
+        counts: Counter[str] = Counter()
+        last = np.datetime64("NaT", "us")
+        for batch in file.iter_batches(_SCANNED, columns=[C.USER, C.INSTANT]):
+            found = batch.column(0).value_counts()
+            counts.update(dict(zip(*(found.field(n).to_pylist() for n in (0, 1)), strict=True)))
+            last = np.fmax(last, np.datetime64(pc.max(batch.column(1)).as_py(), "us"))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+    ranges: list[Users | None] = []
+    begin, events = "", 0
+    for user in sorted(counts):
+        begin = begin if events else user
+        events += counts[user]
+        if events >= _READ_EVENTS:
+            ranges.append((begin, user))
+            events = 0
+    if events:
+        ranges.append((begin, max(counts)))
+    return (ranges if len(ranges) > 1 else [None]), last
+
+
+def _joined(parts: list[Labels]) -> Labels:
+    """Parts of users that follow each other, as one; the list is emptied on the way."""
+
+    def together(pieces: list[Any]) -> Any:
+        if isinstance(pieces[0], pa.Array):
+            return pa.concat_arrays(pieces)
+        return np.concatenate(pieces)
+
+    def fields_of(groups: list[dict[str, Any]]) -> dict[str, Any]:
+        # One after the other, so that never all is there twice.
+        return {name: together([g.pop(name) for g in groups]) for name in list(groups[0])}
+
+    labels = [dict(vars(part)) for part in parts]
+    parts.clear()
+    sequences = [dict(vars(each.pop("sequences"))) for each in labels]
+    ends = np.cumsum([0, *(each["offsets"][-1] for each in sequences)])
+    for each, shift in zip(sequences, ends, strict=False):
+        each["offsets"] = each["offsets"][(0 if shift == 0 else 1) :] + shift
+    return Labels(sequences=Sequences(**fields_of(sequences)), **fields_of(labels))
+
+
+def _read_part(
+    folder: Path,
+    landmarks: bool,
+    horizons: Sequence[str],
+    users: Users | None,
+    last: np.datetime64,
+) -> Labels:
+    """Labels of some users; ``last`` is the instant of the log's last event."""
     keys = [C.USER, C.INSTANT]
-    spine = read_label_table(folder, "spine", [*keys, C.LANDMARK, C.POSITION])
+    spine = read_label_table(folder, "spine", [*keys, C.LANDMARK, C.POSITION], users)
     if not landmarks:
         spine = spine.filter(pc.invert(spine[C.LANDMARK]))
     wanted = [*keys, C.NEXT_ACTION, C.NEXT_STATE_AT, C.NEXT_GAP]
-    rows = spine.join(read_label_table(folder, "label_next", wanted), keys, join_type="left outer")
+    rows = spine.join(
+        read_label_table(folder, "label_next", wanted, users), keys, join_type="left outer"
+    )
     del spine
     names = [C.converted_within(horizon) for horizon in horizons]
     if names:
-        converted = read_label_table(folder, "label_conversion", [*keys, *names])
+        converted = read_label_table(folder, "label_conversion", [*keys, *names], users)
         rows = rows.join(converted, keys, join_type="left outer")
     rows = rows.sort_by([(C.USER, "ascending"), (C.INSTANT, "ascending")])
-    sequences = Sequences.from_events(read_label_table(folder, "events", Sequences.COLUMNS))
-    assert sequences.instants is not None
+    events = read_label_table(folder, "events", Sequences.COLUMNS, users)
+    sequences = Sequences.from_events(events)
     instants = rows[C.INSTANT].to_numpy().astype("datetime64[us]")
-    watched = seconds_until(last_event(np.sort(sequences.instants)), instants)
+    watched = seconds_until(last, instants)
     gaps = pc.fill_null(rows[C.NEXT_GAP].cast(pa.float64()), float("inf")).to_numpy() / 1000
     return Labels(
         sequences=sequences,
@@ -121,22 +195,35 @@ def read_labels(folder: Path, landmarks: bool = False, horizons: Sequence[str] =
     )
 
 
-def read_label_table(folder: Path, name: str, columns: Sequence[str]) -> pa.Table:
-    """Columns of one table under ``<home>/labels``.
+def read_label_table(
+    folder: Path, name: str, columns: Sequence[str], users: Users | None = None
+) -> pa.Table:
+    """Columns of one table under ``<home>/labels``, of all users or of those from one to another.
 
     Raises
     ------
     BadInput
         When it is not there, or cannot be read.
     """
+    path = label_file(folder, name)
+    filters = None if users is None else [(C.USER, ">=", users[0]), (C.USER, "<=", users[1])]
+    try:
+        return pq.read_table(path, columns=list(columns), filters=filters)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def label_file(folder: Path, name: str) -> Path:
+    """Where a table is; refused where it is not."""
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise BadInput(f"{path}: there is no such table yet; run trainer build")
-    try:
-        return pq.read_table(path, columns=list(columns))
-    except (pa.ArrowInvalid, OSError) as error:
-        line = str(error).splitlines()[0]
-        raise BadInput(f"{path}: not readable ({line}); run trainer build again") from None
+    return path
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    line = str(error).splitlines()[0]
+    return BadInput(f"{path}: not readable ({line}); run trainer build again")
 
 
 def seconds_until(end: np.datetime64, instants: Instants) -> NDArray[np.float64]:

@@ -26,7 +26,9 @@ from trainer.chunks import make_windows
 from trainer.columns import Columns as C
 from trainer.examples import Examples
 from trainer.models.recurrent import Recurrent
+from trainer.rollups import dated
 from trainer.sequences import MISSING, Sequences
+from trainer.training import settled
 from trainer.user_rows import own_counts
 
 _STEPS = 128  # of the path that integrated gradients sum over
@@ -131,7 +133,8 @@ def explain(model: Recurrent, example: Examples, state: str | None = None) -> Re
     network = model.network.eval()
     head = network.head
     assert head is not None
-    tensors = model.tensors(example)
+    example = dated(example) if model.config.encoder.coarse else example
+    tensors = settled(network, model.tensors(example))
     context, closed = tensors.context, tensors.closed
     places, lengths = make_windows(tensors.first, tensors.last, model.config.encoder.window)
     positions = torch.from_numpy(places[:, : int(lengths[0])])
@@ -218,7 +221,7 @@ def transition_reasons(
     left[np.arange(len(followed)) + 1, followed] = 0
     left[-1] = 0
     several = with_own_counts(example, left, state)
-    context = torch.from_numpy(model.context.transform(several))
+    context = model.whole_context(several)
     closed = torch.from_numpy(several.states == size - 1)
     logits = head(encoded.expand(len(left), -1), context, closed)
     chances = torch.softmax(logits.double(), dim=-1)[:, target].tolist()
@@ -250,7 +253,8 @@ def with_own_counts(example: Examples, counts: NDArray[np.int64], state: int) ->
         Out of which the counts are.
     """
     rows, size = counts.shape
-    several = example.take(np.zeros(rows, dtype=np.int64))
+    several = example.take(np.zeros(rows, dtype=np.int64)).loaded()
+    assert isinstance(several.features, pa.Table)
     column = several.features[C.TRANSITION_COUNTS].combine_chunks()
     matrices = column.flatten().to_numpy().reshape(rows, size, size).copy()
     matrices[:, state] = counts
@@ -315,4 +319,5 @@ def _subsequences(sequences: Sequences, kept: Sequence[NDArray[np.int64]], begin
         gaps_ms=gaps,
         durations_ms=sequences.durations_ms[places],
         hours=sequences.hours[places],
+        instants=None if sequences.instants is None else sequences.instants[places],
     )

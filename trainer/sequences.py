@@ -20,6 +20,7 @@ from trainer.columns import Columns as C
 from trainer.instants import Instants
 
 MISSING = -1
+_DIGESTED = 100_000  # texts at a time
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,30 @@ class Sequences:
         """Index of the user of each event; # [events]."""
         return np.repeat(np.arange(len(self.users)), np.diff(self.offsets))
 
+    def of_users(self, begin: int, end: int) -> Sequences:
+        """The sequences of the users ``begin:end``."""
+        first, last = int(self.offsets[begin]), int(self.offsets[end])
+        return Sequences(
+            users=self.users[begin:end],
+            offsets=self.offsets[begin : end + 1] - first,
+            actions=self.actions.slice(first, last - first),
+            categories=self.categories.slice(first, last - first),
+            gaps_ms=self.gaps_ms[first:last],
+            durations_ms=self.durations_ms[first:last],
+            hours=self.hours[first:last],
+            instants=None if self.instants is None else self.instants[first:last],
+        )
+
     def digest(self) -> str:
         """SHA-256 of every value in total order: the same for the same log in any row order."""
         content = hashlib.sha256()
-        texts = (self.users.tolist(), self.actions.to_pylist(), self.categories.to_pylist())
-        for values in texts:
-            content.update(json.dumps(values).encode())
+        for values in (pa.array(self.users, pa.string()), self.actions, self.categories):
+            content.update(b"[")
+            # A part at a time: as objects of Python, the texts of a long log fill the memory.
+            for begin in range(0, len(values), _DIGESTED):
+                part = json.dumps(values.slice(begin, _DIGESTED).to_pylist())
+                content.update(((", " if begin else "") + part[1:-1]).encode())
+            content.update(b"]")
         for numbers in (self.offsets, self.gaps_ms, self.durations_ms, self.hours, self.instants):
             if numbers is not None:
                 content.update(np.ascontiguousarray(numbers).tobytes())

@@ -133,6 +133,7 @@ def shuffled(examples: Examples, window: int, random: np.random.Generator) -> Ex
         durations_ms=sequences.durations_ms[what.to_numpy()],
         gaps_ms=sequences.gaps_ms[when],
         hours=sequences.hours[when],
+        instants=None if sequences.instants is None else sequences.instants[when],
     )
     return replace(examples, sequences=alone, owners=np.arange(len(examples)), ends=offsets[1:])
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,95 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.checkpoints import Checkpoint
-from trainer.chunks import Batch, Chunks, batches, count_batches, make_chunks
+from trainer.chunks import Batch, Chunks, make_chunks
 from trainer.config import FitConfig
 from trainer.early_stopping import EarlyStopping
 from trainer.models.base import Report, unwatched
 from trainer.models.network import Network
 from trainer.models.next_time_head import pinball
 from trainer.progress import Track, untracked
+from trainer.team import ALONE, Team
+from trainer.tensors import Targets, Tensors
+from trainer.training_rows import HeldRows, Part, Rows
 
 LEAST_WEIGHT = 1e-6  # of a batch without a label of the task
+_ROWS = 8192  # whose roll-ups are encoded at a time, where no gradient is wanted
 _TASKS = 3  # next action, conversion, time to the next event
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """Everything that the loop gathers from, made once.
-
-    Attributes
-    ----------
-    actions, categories, numbers
-        # [events], # [events], # [events, numbers]
-    context, closed, labels
-        # [examples, columns], and # [examples] each
-    conversions
-        # [examples, horizons], 0 where unknown
-    waits, watched
-        # [examples], log1p of the seconds to the next event, and of those that were watched, see
-        :class:`trainer.examples.Examples`
-    first, last
-        # [examples], flat positions of the user's first and the example's last event
-    """
-
-    actions: Tensor
-    categories: Tensor
-    numbers: Tensor
-    context: Tensor
-    closed: Tensor
-    labels: Tensor
-    conversions: Tensor
-    waits: Tensor
-    watched: Tensor
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-
-    def to(self, device: torch.device) -> Tensors:
-        """The same tensors on a device; positions stay where batches are laid out."""
-        return _on(self, device)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """How much each label of each example counts; 0 leaves it out.
-
-    Attributes
-    ----------
-    next_action, next_time
-        # [examples]
-    conversions
-        # [examples, horizons]
-    """
-
-    next_action: Tensor
-    conversions: Tensor
-    next_time: Tensor
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Examples of which any label counts."""
-        alone = (self.next_action > 0) | (self.next_time > 0)
-        return np.flatnonzero((alone | (self.conversions > 0).any(dim=1)).cpu().numpy())
-
-    @property
-    def conversion_rows(self) -> NDArray[np.int64]:
-        """Examples of which a conversion counts."""
-        return np.flatnonzero((self.conversions > 0).any(dim=1).cpu().numpy())
-
-    @property
-    def without_conversions(self) -> Targets:
-        """The same without the conversions."""
-        return replace(self, conversions=torch.zeros_like(self.conversions))
-
-    def to(self, device: torch.device) -> Targets:
-        """The same on a device."""
-        return _on(self, device)
-
-
-def _on(group: Any, device: torch.device) -> Any:
-    values = {field.name: getattr(group, field.name) for field in fields(group)}
-    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
-    return type(group)(**moved)
 
 
 @dataclass(frozen=True)
@@ -153,16 +78,31 @@ def train(
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Epoch], None] = unwatched,
 ) -> list[Epoch]:
+    """Train on tensors that are in memory; see :func:`train_rows`."""
+    stop_rows = HeldRows(tensors, stop, config) if len(stop.rows) else None
+    fit_rows = HeldRows(tensors, fit, config)
+    return train_rows(network, fit_rows, stop_rows, config, report, track, checkpoint, watch)
+
+
+def train_rows(
+    network: Network,
+    fit: Rows,
+    stop: Rows | None,
+    config: FitConfig,
+    report: Report,
+    track: Track = untracked,
+    checkpoint: Checkpoint | None = None,
+    watch: Callable[[Epoch], None] = unwatched,
+    team: Team = ALONE,
+) -> list[Epoch]:
     """Train in place and leave the weights of the best epoch in the network.
 
     Parameters
     ----------
     network
         Fresh weights; call inside :func:`reproducible`.
-    tensors
-        The data, where the network is.
     fit, stop
-        Labels to learn from, and labels that choose the epoch.
+        Rows to learn from, and rows that choose the epoch, where the network is.
     config
         Learning rate, epochs and the rest.
     report
@@ -174,45 +114,54 @@ def train(
         so that a fit that was killed ends with the weights of one that was not.
     watch
         Takes each epoch.
+    team
+        The processes that train together, each with its share of the rows.
 
     Returns
     -------
     epochs
         The learning curve.
     """
-    loop = _Loop(network, config)
+    loop = _Loop(network, config, team)
     if checkpoint is not None and (state := checkpoint.read()) is not None:
         loop.load_state_dict(state)
         report(f"going on after epoch {len(loop.curve)} of {config.epochs}")
-    fit_rows, stop_rows = fit.rows, stop.rows
     tasks = config.tasks
-    shares = torch.tensor([tasks.next_action, tasks.conversion, tasks.next_time])
-    shares = shares.to(fit.next_action.device)
-    fit_chunks = chunks_of(tensors, fit_rows, config)
-    stop_chunks = chunks_of(tensors, stop_rows, config) if len(stop_rows) else None
-    fit_last = tensors.last[fit_rows]
+    shares = torch.tensor([tasks.next_action, tasks.conversion, tasks.next_time]).to(fit.device)
+    losses: nn.Module = _BatchLosses(network)
+    if team.size > 1:
+        # The head of conversion takes no part in a batch without a label of it.
+        losses = nn.parallel.DistributedDataParallel(
+            losses,
+            forward_sync_buffers=False,
+            find_unused_parameters=network.conversion is not None,
+        )
     while len(loop.curve) < config.epochs and not loop.stopping.enough:
         number, begun = len(loop.curve) + 1, time.perf_counter()
         network.train()
         total, weight = shares.new_zeros(_TASKS), shares.new_zeros(_TASKS)
-        laid_out = batches(fit_chunks, fit_last, config.batch, loop.random)
-        steps = count_batches(fit_chunks, config.batch)
-        for batch in track(laid_out, steps, f"epoch {number}/{config.epochs}"):
-            sums, weights = _losses(network, tensors, fit, batch, fit_rows)
-            loss = (shares * sums / weights.clamp(min=LEAST_WEIGHT)).sum()
-            loop.step(loss)
+        steps, laid_out = fit.epoch(config.batch, loop.random)
+        for part, batch in track(laid_out, steps, f"epoch {number}/{config.epochs}"):
+            sums, weights = losses(part, batch)
+            # The mean is over all processes' labels, of which one may have more than another. What
+            # DDP makes of the gradients is their mean, and their sum is wanted.
+            everyone = team.total(weights)
+            loop.step((shares * sums / everyone.clamp(min=LEAST_WEIGHT)).sum() * team.size)
             total += sums.detach()
             weight += weights
+        total, weight = team.total(total), team.total(weight)
         mean = float((shares * total / weight.clamp(min=LEAST_WEIGHT)).sum())
         stop_loss = None
-        if stop_chunks is not None:
-            stop_loss = _mean_loss(network, tensors, stop, stop_chunks, shares, config.batch)
+        if stop is not None:
+            stop_loss = _mean_loss(network, stop, shares, config.batch, team)
             loop.schedule.step(stop_loss)
             loop.stopping.is_enough(stop_loss)
         epoch = Epoch(number, mean, stop_loss, time.perf_counter() - begun)
         loop.curve.append(epoch)
         if checkpoint is not None:
-            checkpoint.write(loop.state_dict())
+            state = loop.state_dict()
+            if team.rank == 0:
+                checkpoint.write(state)
         report(_line(epoch, config.epochs))
         watch(epoch)
     loop.stopping.restore()
@@ -223,8 +172,9 @@ def train(
 class _Loop:
     """What an epoch leaves to the next one."""
 
-    def __init__(self, network: Network, config: FitConfig) -> None:
+    def __init__(self, network: Network, config: FitConfig, team: Team) -> None:
         self.network = network
+        self.team = team
         self.clip_norm = config.clip_norm
         self.random = np.random.default_rng(config.seed)
         self.optimizer = torch.optim.AdamW(
@@ -255,8 +205,11 @@ class _Loop:
             "stopping": self.stopping.state_dict(),
             # Integers of 128 bits, which are no tensor.
             "random": json.dumps(self.random.bit_generator.state),
-            "torch_random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            # Of each process, in order.
+            "torch_random": self.team.gathered(torch.get_rng_state()),
+            "cuda_random": self.team.gathered(
+                torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+            ),
             "curve": [vars(epoch) for epoch in self.curve],
         }
 
@@ -267,10 +220,26 @@ class _Loop:
         self.schedule.load_state_dict(state["schedule"])
         self.stopping.load_state_dict(state["stopping"])
         self.random.bit_generator.state = json.loads(state["random"])
-        torch.set_rng_state(state["torch_random"])
-        if state["cuda_random"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_random"])
+        torch.set_rng_state(state["torch_random"][self.team.rank])
+        cuda_random = state["cuda_random"][self.team.rank]
+        if cuda_random and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(cuda_random)
         self.curve = [Epoch(**epoch) for epoch in state["curve"]]
+
+
+class _BatchLosses(nn.Module):
+    """Sums of the losses of a batch, and their weights; a module, as DDP wants it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, part: Part, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See :func:`_losses`; a batch of others' chunks alone is nothing to all weights."""
+        if not len(batch.examples):
+            nothing = torch.stack([weight.sum() for weight in self.network.parameters()]).sum() * 0
+            return nothing.expand(_TASKS), nothing.detach().new_zeros(_TASKS)
+        return _losses(self.network, part.tensors, part.targets, batch, part.rows)
 
 
 def chunks_of(tensors: Tensors, rows: NDArray[np.int64], config: FitConfig) -> Chunks:
@@ -289,13 +258,29 @@ def encode_batch(network: Network, tensors: Tensors, batch: Batch) -> Tensor:
     return hidden.flatten(0, 1).index_select(0, flat.to(hidden.device))
 
 
+@torch.no_grad()
+def settled(network: Network, tensors: Tensors) -> Tensors:
+    """The same with the states of the coarser periods as columns: for networks that stay."""
+    if not tensors.rollups:
+        return tensors
+    network.eval()
+    parts = []
+    for begin in range(0, max(len(tensors.last), 1), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        rollups = [each.batch(rows) for each in tensors.rollups]
+        parts.append(network.whole_context(tensors.context[rows], rollups))
+    return replace(tensors, context=torch.cat(parts), rollups=())
+
+
 def _losses(
     network: Network, tensors: Tensors, targets: Targets, batch: Batch, rows: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
     """Weighted sums of the losses in one batch of chunks, and the weights; # [tasks] each."""
     encoded = encode_batch(network, tensors, batch)
-    chosen = torch.from_numpy(rows[batch.examples]).to(encoded.device)
-    context = tensors.context[chosen]
+    places = rows[batch.examples]
+    chosen = torch.from_numpy(places).to(encoded.device)
+    rollups = [each.batch(places) for each in tensors.rollups]
+    context = network.whole_context(tensors.context[chosen], rollups)
     sums, weights = [], []
     for losses, weight in (
         _next_action_losses(network, tensors, targets, encoded, context, chosen),
@@ -359,20 +344,17 @@ def _next_time_losses(
 
 @torch.no_grad()
 def _mean_loss(
-    network: Network,
-    tensors: Tensors,
-    targets: Targets,
-    chunks: Chunks,
-    shares: Tensor,
-    size: int,
+    network: Network, stop: Rows, shares: Tensor, size: int, team: Team = ALONE
 ) -> float:
     network.eval()
-    rows = targets.rows
     total, weight = shares.new_zeros(_TASKS), shares.new_zeros(_TASKS)
-    for batch in batches(chunks, tensors.last[rows], size):
-        sums, weights = _losses(network, tensors, targets, batch, rows)
+    for part, batch in stop.epoch(size)[1]:
+        if not len(batch.examples):
+            continue
+        sums, weights = _losses(network, part.tensors, part.targets, batch, part.rows)
         total += sums
         weight += weights
+    total, weight = team.total(total), team.total(weight)
     return float((shares * total / weight.clamp(min=LEAST_WEIGHT)).sum())
 
 

@@ -17,7 +17,13 @@ from trainer import metrics
 from trainer.columns import Columns as C
 from trainer.examples import Examples
 
+_JUDGED = 200_000  # rows that choose a strength, at most
 STRENGTHS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
+
+
+def evenly(rows: int, most: int) -> NDArray[np.int64]:
+    """Places of at most so many of some rows, evenly over them; all where they are no more."""
+    return np.arange(rows) if rows <= most else np.arange(most) * rows // most
 
 
 def own_counts(examples: Examples, states: int) -> NDArray[np.int64]:
@@ -109,7 +115,8 @@ class UserRows:
             Rows that choose; their counts hold nothing that comes after them.
         """
         rows = cls(population, STRENGTHS[0])
-        judged = held_out.take((held_out.labels >= 0) & ~held_out.landmarks)
+        chosen = np.flatnonzero((held_out.labels >= 0) & ~held_out.landmarks)
+        judged = held_out.take(chosen[evenly(len(chosen), _JUDGED)]).loaded()
         if len(judged):
             counts = own_counts(judged, rows.states)
             rows.strength = best_strength(

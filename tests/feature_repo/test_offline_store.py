@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.errors import BadInput
+from feature_repo.point_in_time import ViewJoin
 
 US = timedelta(microseconds=1)
 T0 = datetime(2024, 1, 1)
@@ -306,6 +307,30 @@ def test_ties_are_seen_in_whatever_order_a_source_is(
         _ask(["a", "b"], [at(0), at(9)]), ["v:n"]
     )
     assert result.to_arrow().column("n").to_pylist() == [5, 16]
+
+
+def test_of_a_view_only_the_asked_range_of_keys_is_read(make_store, make_view, monkeypatch):
+    monkeypatch.setattr("feature_repo.point_in_time.FEW_ROWS", 0)
+    users = ["\0", "a", "b'", "c", "z"]
+    table = pa.table(
+        {"user_id": users, "event_timestamp": _stamps([at(0)] * 5), "n": [0, 1, 2, 3, 4]}
+    )
+    ranges = []
+    whole = ViewJoin.asked_range
+
+    def noted(join, *given):
+        ranges.append(whole(join, *given))
+        return ranges[-1]
+
+    monkeypatch.setattr(ViewJoin, "asked_range", noted)
+    view, entities = make_view("v", table)
+    store = make_store(view, *entities)
+    for asked, expected in ((["c", "b'"], [3, 2]), (["\0", "c"], [0, 3]), (["x"], [None])):
+        result = store.get_historical_features(_ask(asked, [at(9)] * len(asked)), ["v:n"])
+        assert result.to_arrow().column("n").to_pylist() == expected
+    key = ranges[0][0].split(" between")[0]
+    # No SQL can spell the key that is a NUL: all is read then.
+    assert ranges == [[f"{key} between 'b''' and 'c'"], [], [f"{key} between 'x' and 'x'"]]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [0, 2, 1]])

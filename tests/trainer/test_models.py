@@ -57,7 +57,8 @@ from trainer.models.marginal import Marginal
 from trainer.models.markov import Markov
 from trainer.models.recurrent import Recurrent
 from trainer.sequences import Sequences
-from trainer.training import Targets, _mean_loss, chunks_of
+from trainer.training import Targets, _mean_loss
+from trainer.training_rows import HeldRows
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
 MATRIX = [[0.6, 0.2, 0.1, 0.1], [0.3, 0.5, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1]]
@@ -179,19 +180,19 @@ def test_a_hundred_columns_of_padding_change_no_loss(
     test = dataset.test.take(np.arange(200))
     tensors = model.tensors(test)
     targets = Targets(torch.ones(200), torch.zeros(200, 0), torch.zeros(200))
-    chunks = chunks_of(tensors, targets.rows, model.config)
     model.network.eval()
 
-    def padded(chunks: Chunks, last: np.ndarray, size: int) -> Iterator[Batch]:
-        for batch in batches(chunks, last, size):
-            more = np.repeat(batch.positions[:, -1:], 100, axis=1)
-            yield replace(batch, positions=np.concatenate([batch.positions, more], axis=1))
+    def padded(chunks: Chunks, last: np.ndarray, size: int, *more: None) -> Iterator[Batch]:
+        for batch in batches(chunks, last, size, *more):
+            padding = np.repeat(batch.positions[:, -1:], 100, axis=1)
+            yield replace(batch, positions=np.concatenate([batch.positions, padding], axis=1))
 
     def loss() -> float:
-        return _mean_loss(model.network, tensors, targets, chunks, torch.ones(3), 16)
+        rows = HeldRows(tensors, targets, model.config)
+        return _mean_loss(model.network, rows, torch.ones(3), 16)
 
     before = loss()
-    monkeypatch.setattr("trainer.training.batches", padded)
+    monkeypatch.setattr("trainer.training_rows.batches", padded)
     assert loss() == pytest.approx(before, abs=1e-6)
     # And it is the loss that the metrics say.
     assert before == pytest.approx(

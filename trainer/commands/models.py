@@ -36,6 +36,7 @@ def fit(
     [dim]trainer fit split.by=users[/]               judged on users that it never saw
     [dim]trainer fit --config my.yml seed=3[/]
     [dim]trainer fit --config my.yml --resume[/]     after a kill: ends with the same weights
+    [dim]torchrun --nproc-per-node 2 -m trainer fit[/]   in two processes that share the users
     """
     from trainer.config import load_config
     from trainer.terminal import console, detail, metrics_table, other_tasks_tables, say, track
@@ -47,6 +48,8 @@ def fit(
     from trainer.models.base import read_json
 
     folder = fit_run(home, settings, detail, track, resume)
+    if folder is None:  # one of several processes, of which the first tells what came out
+        return
     metrics = read_json(folder / "metrics.json")
     console.print(metrics_table(metrics, TASK, "next action, test part"))
     for table in other_tasks_tables(metrics):

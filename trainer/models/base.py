@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainer.examples import Examples
 from trainer.progress import Track, untracked
+from trainer.team import ALONE, Team
 from trainer.waits import censored_quantiles
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Training:
         Takes each epoch of a long fit, and may end it by an exception.
     rankings
         What may be learned of the next item and the next category, where the dataset has them.
+    team
+        The processes that train together.
+    scratch
+        A folder for what does not fit into memory, which every process can read; by default one
+        for temporary files.
     """
 
     examples: Examples
@@ -87,6 +93,8 @@ class Training:
     checkpoint: Checkpoint | None = None
     watch: Callable[[Epoch], None] = unwatched
     rankings: tuple[RankingTraining, ...] = ()
+    team: Team = ALONE
+    scratch: Path | None = None
 
     @property
     def held_out(self) -> Examples:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainer.config import EncoderConfig, FitConfig
 from trainer.models.heads import ConversionHead, NextActionHead
 from trainer.models.next_time_head import NextTimeHead
+from trainer.rollups import EXTRA, RollupBatch, group_of
 from trainer.waits import LEVELS
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -82,8 +83,37 @@ class SequenceEncoder(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
+class RollupEncoder(nn.Module):
+    """Roll-ups of one period to hidden states, by the encoder's cell with one layer.
+
+    Parameters
+    ----------
+    config
+        Cell and width.
+    numbers
+        Numbers of a roll-up.
+    """
+
+    def __init__(self, config: EncoderConfig, numbers: int) -> None:
+        super().__init__()
+        self.cell = CELLS[config.cell](numbers, config.coarse_hidden, batch_first=True)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Encode # [batch, time, numbers]; # [batch, time, hidden], causal."""
+        return self.cell(numbers)[0]
+
+    def columns(self, batch: RollupBatch, device: torch.device) -> Tensor:
+        """A row's state after its last roll-up, 0 without one, and its ages; # [rows, columns]."""
+        hidden = self(torch.from_numpy(batch.numbers).to(device))
+        lengths = torch.from_numpy(batch.lengths).to(device)
+        each = torch.arange(len(lengths), device=device)
+        last = hidden[each, (lengths - 1).clamp(min=0)] * (lengths > 0)[:, None]
+        own = last.index_select(0, torch.from_numpy(batch.own).to(device))
+        return torch.cat([own, torch.from_numpy(batch.ages).to(device)], dim=1)
+
+
 class Network(nn.Module):
-    """One encoder, and a head for each task.
+    """One encoder, one for each coarser period, and a head for each task.
 
     Parameters
     ----------
@@ -114,8 +144,26 @@ class Network(nn.Module):
         horizons: int,
     ) -> None:
         super().__init__()
+        #: What a network of the same shape is made with, beside the configuration.
+        self.sizes = {
+            "actions": actions,
+            "categories": categories,
+            "numbers": numbers,
+            "groups": list(groups),
+            "states": states,
+            "horizons": horizons,
+        }
         hidden, parts = config.encoder.hidden, (config.head, config.fusion)
         self.encoder = SequenceEncoder(config.encoder, actions, categories, numbers)
+        self.coarse = nn.ModuleDict(
+            {
+                period: RollupEncoder(config.encoder, actions + EXTRA)
+                for period in config.encoder.coarse
+            }
+        )
+        # The state of a coarser period joins like a scale: one more group of the context.
+        width = config.encoder.coarse_hidden + EXTRA
+        groups = [*groups, *(group_of(p) for p in config.encoder.coarse for _ in range(width))]
         self.head = (
             NextActionHead(*parts, hidden, groups, states) if config.tasks.next_action else None
         )
@@ -130,6 +178,22 @@ class Network(nn.Module):
             self.register_buffer("waits", torch.zeros(len(LEVELS)))
         self.register_buffer("prior", torch.full((states,), 1.0 / states))
         self.register_buffer("converted", torch.full((horizons,), 0.5))
+
+    def whole_context(self, context: Tensor, batches: Sequence[RollupBatch]) -> Tensor:
+        """The context with the states of the coarser periods behind it; # [rows, all columns].
+
+        Parameters
+        ----------
+        context
+            # [rows, columns]
+        batches
+            The rows' roll-ups, a period each.
+        """
+        states = []
+        for encoder, batch in zip(self.coarse.values(), batches, strict=True):
+            assert isinstance(encoder, RollupEncoder)
+            states.append(encoder.columns(batch, context.device))
+        return torch.cat([context, *states], dim=1) if states else context
 
     def fresh_conversion(self) -> ConversionHead:
         """An untrained head of conversion like the network's own, where that is."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.models.heads import ConversionHead, NextActionHead
-from trainer.models.network import Network, SequenceEncoder
+from trainer.models.network import Network, RollupEncoder, SequenceEncoder
 from trainer.models.onnx_network import (
     CONVERSION,
     CONVERSION_INPUTS,
@@ -21,8 +21,11 @@ from trainer.models.onnx_network import (
     NEXT_TIME,
     PARTS,
     QUANTILES,
+    ROLLUPS,
     STATES,
+    coarse_graph,
 )
+from trainer.rollups import EXTRA
 
 _OPSET = 17
 # Shapes of the tracing example. They are no sizes of the graph: both axes are dynamic.
@@ -67,7 +70,7 @@ class _Calibrated(nn.Module):
 
 
 def export_onnx(network: Network, numbers: int, context: int, folder: Path) -> None:
-    """Write ``encoder.onnx``, and ``<task>.onnx`` for each head that there is.
+    """Write ``encoder.onnx``, a graph for each coarser period, and ``<task>.onnx`` for each head.
 
     Parameters
     ----------
@@ -101,9 +104,22 @@ def export_onnx(network: Network, numbers: int, context: int, folder: Path) -> N
             dict.fromkeys((*ENCODER_INPUTS, "encoded"), sequence)
             | dict.fromkeys((*states, *after), {1: "batch"}),
         )
+        width = context
+        for period, encoder in network.coarse.items():
+            assert isinstance(encoder, RollupEncoder)
+            own = encoder.cell
+            width += own.hidden_size + EXTRA
+            _export(
+                encoder,
+                (torch.zeros(_BATCH, _TIME, own.input_size),),
+                folder / coarse_graph(period),
+                [ROLLUPS],
+                ["encoded"],
+                dict.fromkeys((ROLLUPS, "encoded"), sequence),
+            )
         rows = (
             torch.zeros(_BATCH, cell.hidden_size),
-            torch.zeros(_BATCH, context),
+            torch.zeros(_BATCH, width),
             torch.zeros(_BATCH, dtype=torch.bool),
         )
         if network.head is not None:

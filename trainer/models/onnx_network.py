@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+
+from trainer.rollups import RollupBatch
 
 ENCODER, HEAD, CONVERSION = "encoder.onnx", "head.onnx", "conversion.onnx"
 NEXT_TIME = "next_time.onnx"
@@ -14,7 +17,14 @@ ENCODER_INPUTS = ("actions", "categories", "numbers")
 STATES = ("hidden", "cell")  # the first alone, where the cell has one state
 HEAD_INPUTS = ("encoded", "context", "closed")
 CONVERSION_INPUTS = HEAD_INPUTS[:2]
+ROLLUPS = "rollups"
 LOGITS, PARTS, QUANTILES = "logits", "parts", "quantiles"
+
+
+def coarse_graph(period: str) -> str:
+    """File of the graph of a coarser period."""
+    return f"coarse_{period}.onnx"
+
 
 State = tuple[NDArray[np.float32], ...]
 
@@ -28,6 +38,8 @@ class OnnxNetwork:
         Where :func:`trainer.models.onnx_export.export_onnx` wrote the graphs.
     head, conversion, next_time
         Whether the network has this head.
+    coarse
+        The coarser periods that have a network of their own, in order.
     """
 
     def __init__(
@@ -36,11 +48,13 @@ class OnnxNetwork:
         head: bool = True,
         conversion: bool = False,
         next_time: bool = False,
+        coarse: Sequence[str] = (),
     ) -> None:
         self._encoder = _session(folder / ENCODER)
         self._head = _session(folder / HEAD) if head else None
         self._conversion = _session(folder / CONVERSION) if conversion else None
         self._next_time = _session(folder / NEXT_TIME) if next_time else None
+        self._coarse = [_session(folder / coarse_graph(period)) for period in coarse]
         inputs = {value.name: value.shape for value in self._encoder.get_inputs()}
         self._inputs = set(inputs)
         # A state is [layers, batch, hidden], and its batch is the dynamic axis.
@@ -84,6 +98,26 @@ class OnnxNetwork:
         feed = {name: value for name, value in given.items() if name in self._inputs}
         encoded, *after = self._encoder.run(None, feed)
         return encoded, tuple(after)
+
+    def whole_context(
+        self, context: NDArray[np.float32], batches: Sequence[RollupBatch]
+    ) -> NDArray[np.float32]:
+        """The context with the states of the coarser periods behind it, as the heads read it.
+
+        Parameters
+        ----------
+        context
+            # [rows, columns]
+        batches
+            The rows' roll-ups, a period each.
+        """
+        parts = [context]
+        for session, batch in zip(self._coarse, batches, strict=True):
+            hidden = session.run(None, {ROLLUPS: batch.numbers})[0]
+            last = hidden[np.arange(len(hidden)), np.maximum(batch.lengths - 1, 0)]
+            last = np.where(batch.lengths[:, None] > 0, last, np.float32(0.0))
+            parts += [last[batch.own], batch.ages]
+        return np.concatenate(parts, axis=1) if batches else context
 
     def logits(
         self,

@@ -28,11 +28,16 @@ from trainer.models.onnx_export import export_onnx
 from trainer.ranking.fitting import fit_mixture
 from trainer.ranking.log import CATEGORY, ITEM
 from trainer.ranking.rankers import Ranker, load_mixtures, save_mixtures
-from trainer.training import Epoch, Targets, Tensors, reproducible, train
+from trainer.rollups import roll_up
+from trainer.tensors import Targets, Tensors
+from trainer.together import train_together
+from trainer.training import Epoch, reproducible, settled
+from trainer.training_set import prepared_rows
 from trainer.waits import as_seconds
 
 _BLOCKS = 4  # of time, of the training part
 _ROWS = 1024  # rows of one forward pass of a prediction; results do not depend on it
+_BLOCK = 64 * _ROWS  # rows of a prediction that are encoded at a time
 
 
 class Recurrent:
@@ -80,8 +85,6 @@ class Recurrent:
         self.context = ContextEncoder.fit(
             training, self.features, entering.vocabulary, entering.clip, entering.user_row
         )
-        tensors = self.tensors(examples)
-        self.means = tensors.context.mean(dim=0).numpy()
         device = choose_device(config.device)
         with reproducible(config.seed, config.threads):
             self.network = self._fresh_network()
@@ -92,35 +95,18 @@ class Recurrent:
                 torch.from_numpy(np.log1p(training.waits)).float(),
             )
             self.network.to(device)
-            tensors = tensors.to(device)
-            # One more head must not move what dropout draws for the others.
-            torch.manual_seed(config.seed)
-            fit = self._targets(
-                examples, training.fit, training.conversion_fit, training.wait_fit
-            ).to(device)
-            stop = self._targets(
-                examples, training.stop, training.conversion_stop, training.wait_stop
-            ).to(device)
             after = self._conversion_is_trained_after
-            parts = (fit.without_conversions, stop.without_conversions) if after else (fit, stop)
-            self.curve = train(
-                self.network,
-                tensors,
-                *parts,
-                config,
-                training.report,
-                training.track,
-                training.checkpoint,
-                training.watch,
-            )
-            epochs = len(self.curve)
-            if after:
-                epochs = train_conversion(self.network, tensors, fit, stop, config)
-            slopes = (
-                self._slopes_over_time(training, tensors, [fit, stop], epochs)
-                if self.network.conversion is not None
-                else []
-            )
+            with prepared_rows(self, training, device, conversions=not after) as prepared:
+                self.means = prepared.means
+                self.curve = train_together(self.network, prepared, config, training)
+            slopes = []
+            if self.network.conversion is not None:
+                tensors, fit, stop = prepared.held(self, training, device)
+                tensors = settled(self.network, tensors)
+                epochs = len(self.curve)
+                if after:
+                    epochs = train_conversion(self.network, tensors, fit, stop, config)
+                slopes = self._slopes_over_time(training, tensors, [fit, stop], epochs)
             # Predictions are the processor's, whatever trained the weights: one run, one answer.
             self.network.to("cpu")
             if self.network.conversion is not None:
@@ -190,15 +176,15 @@ class Recurrent:
         """Encode the last events of each row and ask a head; # [rows, outputs]."""
         answer = np.tile(prior.double().numpy(), (len(examples), 1))
         known = np.flatnonzero(examples.lengths > 0)
-        if len(known) == 0:
-            return answer
-        tensors = self.tensors(examples.take(known))
         self.network.eval()
-        for begin in range(0, len(known), _ROWS):
-            rows = slice(begin, begin + _ROWS)
-            encoded = self._encode(tensors, rows)
-            found = chances(encoded, tensors.context[rows], tensors.closed[rows])
-            answer[known[rows]] = found.numpy()
+        for start in range(0, len(known), _BLOCK):
+            block = known[start : start + _BLOCK]
+            tensors = settled(self.network, self.tensors(examples.take(block).narrowed()))
+            for begin in range(0, len(block), _ROWS):
+                rows = slice(begin, begin + _ROWS)
+                encoded = self._encode(tensors, rows)
+                found = chances(encoded, tensors.context[rows], tensors.closed[rows])
+                answer[block[rows]] = found.numpy()
         return answer
 
     @torch.no_grad()
@@ -277,16 +263,15 @@ class Recurrent:
             settled = torch.tensor([slope, intercept(slope * own, labels)])
             self.network.conversion.calibration[place] = settled
 
-    def _targets(
+    def targets(
         self,
-        examples: Examples,
+        landmarks: NDArray[np.bool_],
         rows: NDArray[np.bool_],
         conversions: NDArray[np.bool_],
         waits: NDArray[np.bool_],
     ) -> Targets:
-        weights = torch.where(
-            torch.from_numpy(examples.landmarks), self.config.landmark_weight, 1.0
-        )
+        """How much each label counts, of rows at landmarks and at events; # [rows] each."""
+        weights = torch.where(torch.from_numpy(landmarks), self.config.landmark_weight, 1.0)
         tasks = self.config.tasks
         return Targets(
             next_action=weights * torch.from_numpy(rows & (tasks.next_action > 0)),
@@ -372,4 +357,12 @@ class Recurrent:
             watched=torch.from_numpy(np.log1p(examples.watched)).float(),
             first=examples.first,
             last=examples.ends - 1,
+            rollups=tuple(
+                roll_up(examples, self.event_encoder.actions, period)
+                for period in self.config.encoder.coarse
+            ),
         )
+
+    def whole_context(self, examples: Examples) -> Tensor:
+        """The context with the states of the coarser periods; # [rows, all columns]."""
+        return settled(self.network, self.tensors(examples)).context

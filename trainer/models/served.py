@@ -18,6 +18,7 @@ from trainer.features import Feature
 from trainer.models.base import read_json
 from trainer.models.onnx_network import OnnxNetwork
 from trainer.ranking.rankers import Ranker, load_mixtures
+from trainer.rollups import roll_up
 from trainer.sequences import Sequences
 from trainer.waits import as_seconds
 
@@ -118,6 +119,7 @@ class Served:
                 config.tasks.next_action > 0,
                 bool(horizons),
                 bool(vocabularies["waits"]),
+                config.encoder.coarse,
             ),
             rankers=load_mixtures(folder),
         )
@@ -141,6 +143,7 @@ class Served:
         answer = np.tile(self.prior, (len(examples), 1))
         if self.predicts_next_action:
             closed = self._closed(examples)
+            context = self._whole(examples, context)
             for rows, encoded in self._encoded(examples):
                 logits = self.network.logits(encoded, context[rows], closed[rows])
                 answer[rows] = _softmax(logits.astype(np.float64))
@@ -150,7 +153,7 @@ class Served:
         """Calibrated probability of a conversion within each horizon; # [rows, horizons]."""
         answer = np.tile(self.converted, (len(examples), 1))
         if self.horizons:
-            context = self.context.transform(examples)
+            context = self._whole(examples, self.context.transform(examples))
             for rows, encoded in self._encoded(examples):
                 logits = self.network.conversion_logits(encoded, context[rows])
                 answer[rows] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
@@ -159,7 +162,7 @@ class Served:
     def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
         """Quantiles of the seconds to the next event; # [rows, levels]."""
         answer = np.tile(self.waits, (len(examples), 1))
-        context = self.context.transform(examples)
+        context = self._whole(examples, self.context.transform(examples))
         for rows, encoded in self._encoded(examples):
             answer[rows] = self.network.quantiles(encoded, context[rows])
         return as_seconds(answer)
@@ -171,10 +174,24 @@ class Served:
         """
         answer = np.zeros((len(examples), len(self.sources), len(self.states)))
         if self.sources:
-            context, closed = self.context.transform(examples), self._closed(examples)
+            context = self._whole(examples, self.context.transform(examples))
+            closed = self._closed(examples)
             for rows, encoded in self._encoded(examples):
                 answer[rows] = self.network.parts(encoded, context[rows], closed[rows])
         return answer
+
+    def _whole(self, examples: Examples, context: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A context with the states of the coarser periods behind it; # [rows, all columns]."""
+        periods = self.config.encoder.coarse
+        if not periods:
+            return context
+        rollups = [roll_up(examples, self.event_encoder.actions, period) for period in periods]
+        return np.concatenate(
+            [
+                self.network.whole_context(context[rows], [each.batch(rows) for each in rollups])
+                for rows in _slices(max(len(examples), 1), _ROWS)
+            ]
+        )
 
     def _closed(self, examples: Examples) -> NDArray[np.bool_]:
         return examples.states == len(self.states) - 1

@@ -19,6 +19,7 @@ from trainer.context import PRIOR, SEQUENCE
 from trainer.examples import Examples
 from trainer.features import scale_order
 from trainer.models.served import Served
+from trainer.rollups import dated
 from trainer.sequences import MISSING, Sequences
 
 _FIRST = (PRIOR, SEQUENCE)  # of the sources, before the scales
@@ -63,6 +64,7 @@ def without_events(model: Served, examples: Examples, most: int) -> list[Reason]
     reasons
         Newest first.
     """
+    examples = dated(examples) if model.config.encoder.coarse else examples
     length = int(examples.lengths[0])
     window = model.config.encoder.window
     places = list(range(length - 1, max(0, length - min(window, most)) - 1, -1))
@@ -98,6 +100,7 @@ def _take(sequences: Sequences, kept: NDArray[np.int64], left_out: Sequence[int]
         gaps_ms=gaps.reshape(-1),
         durations_ms=sequences.durations_ms[flat],
         hours=sequences.hours[flat],
+        instants=None if sequences.instants is None else sequences.instants[flat],
     )
 
 

@@ -1,0 +1,174 @@
+"""From a training part to the rows that a network learns from: in memory, or in row groups."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.models.base import Training
+from trainer.row_groups import space_named
+from trainer.tensors import Targets, Tensors
+from trainer.training_rows import BUFFER_BYTES, HeldRows, Rows, StoredRows, store_rows
+
+if TYPE_CHECKING:
+    from trainer.models.recurrent import Recurrent
+
+FIT, STOP = "fit", "stop"  # folders of stored rows
+_SCRATCH, _LOCK = "rows-", "lock"
+_FIXED_BYTES = 64  # of a row, beside its context
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """What a network is trained on.
+
+    Attributes
+    ----------
+    fit, stop
+        Rows to learn from, and rows that choose the epoch, where there are any.
+    means
+        # [columns], mean of each column of the context over the rows
+    folder
+        Where they are stored; ``None`` where they are in memory.
+    tensors
+        Those in memory, with how much each label counts to learn from and to stop by.
+    """
+
+    fit: Rows
+    stop: Rows | None
+    means: NDArray[np.float32]
+    folder: Path | None = None
+    tensors: tuple[Tensors, Targets, Targets] | None = None
+
+    def held(
+        self, model: Recurrent, training: Training, device: torch.device
+    ) -> tuple[Tensors, Targets, Targets]:
+        """Tensors of all rows in memory, and how much each label counts: for heads of their own."""
+        return self.tensors or held_tensors(model, training, device)
+
+
+@contextlib.contextmanager
+def prepared_rows(
+    model: Recurrent, training: Training, device: torch.device, conversions: bool
+) -> Iterator[PreparedRows]:
+    """Encode the training part; what is stored for it is removed afterwards.
+
+    Parameters
+    ----------
+    model
+        With fitted encoders.
+    training
+        The training part.
+    device
+        Where the network is.
+    conversions
+        Whether labels of conversions count.
+    """
+    config = model.config
+    row_bytes = 4 * len(model.context.columns) + _FIXED_BYTES
+    fitting = len(training.examples) * row_bytes <= BUFFER_BYTES
+    if fitting and training.team.size == 1:
+        tensors, fit, stop = held_tensors(model, training, device)
+        parts = (fit, stop) if conversions else (fit.without_conversions, stop.without_conversions)
+        yield PreparedRows(
+            HeldRows(tensors, parts[0], config),
+            HeldRows(tensors, parts[1], config) if len(parts[1].rows) else None,
+            tensors.context.mean(dim=0).cpu().numpy(),
+            tensors=(tensors, fit, stop),
+        )
+        return
+    most = BUFFER_BYTES // row_bytes
+    with scratch_folder(training.scratch) as folder:
+        sums, rows = np.zeros(len(model.context.columns)), 0
+        stores: list[Rows | None] = []
+        counts = np.zeros(len(training.examples), dtype=bool)
+        for part in (FIT, STOP):
+            chosen = counted(model, training, part, conversions)
+            if not len(chosen):
+                stores.append(None)
+                continue
+
+            def encoded(
+                places: slice, chosen: NDArray[np.int64] = chosen, part: str = part
+            ) -> tuple[Tensors, Targets]:
+                nonlocal sums, rows
+                own = chosen[places]
+                tensors = model.tensors(training.examples.take(own).narrowed())
+                new = torch.from_numpy(~counts[own])  # a row of two tasks may be in both parts
+                sums += tensors.context[new].double().sum(dim=0).numpy()
+                rows += int(new.sum())
+                return tensors, targets_of(model, training, part, own, conversions)
+
+            owners = training.examples.owners[chosen]
+            store_rows(folder / part, owners, most, encoded, config)
+            stores.append(StoredRows(folder / part, config, device, training.team))
+            counts[chosen] = True
+        assert stores[0] is not None
+        means = (sums / rows).astype(np.float32)
+        yield PreparedRows(stores[0], stores[1], means, folder)
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path | None) -> Iterator[Path]:
+    """A folder that is removed afterwards; those that killed processes left are removed too.
+
+    Parameters
+    ----------
+    parent
+        Where it stands; by default with temporary files, which are not looked through.
+    """
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{_SCRATCH}*"):
+            with contextlib.suppress(OSError), (left / _LOCK).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever lives holds his own
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent) as name:
+        folder = Path(name)
+        with space_named("the training rows", parent), (folder / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+
+
+def held_tensors(
+    model: Recurrent, training: Training, device: torch.device
+) -> tuple[Tensors, Targets, Targets]:
+    """The whole training part in memory, and how much each label counts."""
+    every = np.arange(len(training.examples))
+    fit, stop = (targets_of(model, training, part, every).to(device) for part in (FIT, STOP))
+    return model.tensors(training.examples).to(device), fit, stop
+
+
+def targets_of(
+    model: Recurrent,
+    training: Training,
+    part: str,
+    rows: NDArray[np.int64],
+    conversions: bool = True,
+) -> Targets:
+    """How much the labels of some rows count, to learn from or to stop by."""
+    masks = [getattr(training, name)[rows] for name in (part, f"conversion_{part}", f"wait_{part}")]
+    found = model.targets(training.examples.landmarks[rows], *masks)
+    return found if conversions else found.without_conversions
+
+
+def counted(
+    model: Recurrent, training: Training, part: str, conversions: bool
+) -> NDArray[np.int64]:
+    """Rows of which any label counts."""
+    tasks = model.config.tasks
+    rows = getattr(training, part) & (tasks.next_action > 0)
+    rows = rows | (getattr(training, f"wait_{part}") & (tasks.next_time > 0))
+    if conversions and tasks.conversion > 0:
+        rows = rows | getattr(training, f"conversion_{part}").any(axis=1)
+    return np.flatnonzero(rows)
