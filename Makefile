@@ -28,6 +28,10 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training memory
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.drift planted
+	$(BIN)/python -m benchmarks.drift retail
+	$(BIN)/python -m benchmarks.modalities
+	$(BIN)/python -m benchmarks.federated
 	$(BIN)/python -m benchmarks.report
 
 lint: .venv/installed-dev

@@ -49,3 +49,6 @@ TRAINING_MEMORY_EVENTS = (300_000, 1_000_000, 10_000_000)
 QUALITY_SEEDS = 3  # fits of a model that has a seed
 
 PEER_EPOCHS = 10
+
+DRIFT_SEEDS = 10
+DRIFT_USERS = 800  # of each population over the whole time; a quarter of them in a week

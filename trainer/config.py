@@ -184,6 +184,10 @@ class RankingConfig(_Frozen):
         default=False,
         description="mix in a softmax over tied embeddings, by what held-out rows say it is worth",
     )
+    content: bool = Field(
+        default=True,
+        description="where the dataset says what items are like, mix in embeddings that read it",
+    )
     width: int = Field(default=48, ge=1, le=1024, description="of an embedding")
     epochs: int = Field(default=10, ge=1, description="of the embeddings, at most")
 
@@ -194,6 +198,55 @@ class StoppingConfig(_Frozen):
     by: Literal["time", "user"] = "time"
     share: float = Field(default=0.15, ge=0, lt=0.9)
     patience: int = Field(default=5, ge=1)
+
+
+class FederatedConfig(_Frozen):
+    """Clients that learn from users of their own, and whose weights are averaged."""
+
+    by: Literal["none", "location", "users"] = Field(
+        default="none", description="a client a location, or a share of the users; none is central"
+    )
+    rounds: int = Field(default=20, ge=1, description="at most; held-out rows choose the best")
+    epochs: int = Field(default=1, ge=1, description="of each client in a round")
+    clients: int = Field(default=8, ge=1, le=10_000, description="where users are parted by a hash")
+    fewest: int = Field(
+        default=20, ge=1, description="users of a client; smaller ones are one together"
+    )
+    user_clip: float = Field(
+        default=0.0, ge=0, description="largest norm of one user's part of a step; 0 clips nothing"
+    )
+
+
+class MonitorConfig(_Frozen):
+    """What a fit keeps for ``trainer monitor``, and what raises its alarm."""
+
+    period: str = Field(
+        default="7d",
+        pattern=r"^[1-9]\d*[hdw]$",
+        description="compared at a time; of the fit",
+    )
+    bins: int = Field(default=10, ge=2, le=100, description="quantiles of a number; of the fit")
+    reference: str = Field(
+        default="all",
+        pattern=r"^(all|[1-9]\d*[hdw])$",
+        description="compare with the whole training part, or with its last 90d",
+    )
+    psi: float = Field(default=0.2, gt=0, description="population stability index of a column")
+    js: float = Field(default=0.05, gt=0, le=1, description="its divergence, in bits")
+    log_loss: float = Field(default=0.1, gt=0, description="nats above the validation part's")
+    calibration: float = Field(
+        default=0.05, gt=0, description="probability of an outcome less its share, beside before"
+    )
+    unknown: float = Field(
+        default=0.02, ge=0, le=1, description="share of events outside the taxonomy, beside before"
+    )
+    cold: float = Field(
+        default=0.2, ge=0, le=1, description="share of users new to it, beside what is usual"
+    )
+    users: int = Field(default=30, ge=2, description="fewest users of a period that is judged")
+    chance: float = Field(
+        default=0.001, gt=0, lt=1, description="of a false alarm in a period, all columns together"
+    )
 
 
 class FitConfig(_Frozen):
@@ -213,6 +266,8 @@ class FitConfig(_Frozen):
     boosting: BoostingConfig = BoostingConfig()
     split: SplitConfig = SplitConfig()
     stopping: StoppingConfig = StoppingConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    federated: FederatedConfig = FederatedConfig()
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=16, ge=1, description="chunks in a batch")
     chunk: int = Field(default=100, ge=1, description="positions of a chunk that may be scored")

@@ -47,6 +47,8 @@ class DatasetFile(BaseModel):
     horizons: dict[str, list[str]] = {}
     freshness: dict[str, str] = {}
     bots: dict[str, Any] | None = None
+    item_vectors: str | None = None
+    item_text: str | dict[str, Any] | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DatasetFile:

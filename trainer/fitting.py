@@ -36,11 +36,13 @@ from trainer.features import (
     published_features,
     require_anchors,
 )
+from trainer.federated.clients import client_numbers
 from trainer.held_out import holder
 from trainer.instants import Instants
 from trainer.labels import read_labels
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, is_ranking, make_model
+from trainer.monitoring.reference import make_reference
 from trainer.progress import Track, untracked
 from trainer.ranking.fitting import ranking_training
 from trainer.ranking.log import read_target_logs
@@ -139,7 +141,7 @@ def read_training_set(
             home / FOLDER,
         )
         if any(is_ranking(config, model) for model in models):
-            dataset = with_rankings(dataset, home)
+            dataset = with_rankings(dataset, home, config.federated.by != "none")
         users = known_users(dataset.examples.sequences, dataset.cuts.train_end, dataset.held_out)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
@@ -222,13 +224,19 @@ def _fit(
         split=split,
         torch=version("torch"),
     )
-    training = replace(data.training, track=track, checkpoint=checkpoint, team=team)
+    clients = client_numbers(labels_dir(home), data.dataset, config)
+    training = replace(
+        data.training, track=track, checkpoint=checkpoint, team=team, clients=clients
+    )
     if resume and not checkpoint.path.is_file():
         report("there is no checkpoint of this configuration on this data: beginning anew")
     with reproducible(config.seed, config.threads):
         for model in models:
             model.fit(training)
         metrics = evaluate(models, data.dataset)
+        reference = make_reference(
+            data.dataset, models[-1], data.features, config.monitor, training.examples
+        )
     info = {
         "dataset": data.dataset.taxonomy.dataset,
         "model": models[-1].name,
@@ -248,7 +256,7 @@ def _fit(
             },
         },
     }
-    folder = write_run(home, models, config, info, split, metrics)
+    folder = write_run(home, models, config, info, split, metrics, reference.to_json())
     checkpoint.clear()
     return folder
 
@@ -333,14 +341,15 @@ def make_training(
     )
 
 
-def with_rankings(dataset: Dataset, home: Path) -> Dataset:
+def with_rankings(dataset: Dataset, home: Path, federated: bool = False) -> Dataset:
     """The same with which item, and which category, comes next, where the log has them.
 
-    Not where users are held out: how popular a value is counts everybody's events, theirs too.
+    Not where users are held out, or where clients keep their rows: how popular a value is counts
+    everybody's events.
     """
-    if dataset.held_out is not None:
+    if dataset.held_out is not None or federated:
         return dataset
-    logs = read_target_logs(labels_dir(home))
+    logs = read_target_logs(labels_dir(home), features_dir(home))
     return replace(dataset, rankings=make_rankings(dataset, logs))
 
 
@@ -400,4 +409,7 @@ def read_dataset(home: Path, run: Run, rankings: bool = False) -> Dataset:
         waits = config.tasks.next_time > 0
         scratch = home / FOLDER
         dataset = build_examples(labels, taxonomy, fetch, run.cuts, waits, hold_out, scratch)
-        return with_rankings(dataset, home) if rankings and is_ranking(config) else dataset
+        federated = config.federated.by != "none"
+        return (
+            with_rankings(dataset, home, federated) if rankings and is_ranking(config) else dataset
+        )

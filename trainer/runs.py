@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MODELS, LATEST = "models", "latest"
 RUN, CONFIG, SPLIT, METRICS = "run.json", "config.yml", "split.json", "metrics.json"
+REFERENCE = "reference.json"  # what trainer monitor compares with
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def write_run(
     info: dict[str, Any],
     split: dict[str, Any],
     metrics: dict[str, Any],
+    reference: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run beside its place, then rename it there and point ``latest`` at it.
 
@@ -138,6 +141,10 @@ def write_run(
         write_json(partial / RUN, {"run": name, **info})
         write_json(partial / SPLIT, split)
         write_json(partial / METRICS, metrics)
+        if reference is not None:
+            # Hundreds of histograms, which nobody reads by eye: a line, and not one a number.
+            text = json.dumps(reference, ensure_ascii=False) + "\n"
+            (partial / REFERENCE).write_text(text, encoding="utf-8")
         folder = parent / name
         partial.rename(folder)
     except BaseException:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from feature_repo.verify import VerifyReport
     from trainer.backtesting import Fold
     from trainer.evaluation import SampleRow
+    from trainer.monitoring.monitor import Monitoring
     from trainer.prediction import Prediction
     from trainer.ranking.recommending import Recommendations
     from trainer.reasons import Reasons
@@ -407,3 +408,48 @@ def similar_table(answer: SimilarUsers) -> Table:
     for user in answer.users:
         table.add_row(user.user_id, f"{user.cosine:.3f}", f"{user.events:,}")
     return table
+
+
+def monitor_table(found: Monitoring) -> Table:
+    """Periods down: the farthest column, how well the next action was told, the shares."""
+    before = found.reference["performance"].get("next_action")
+    reference = "" if before is None else f" ({before['log_loss']:.3f} in validation)"
+    table = Table(
+        title=f"{found.run}: since training{reference}",
+        title_justify="left",
+    )
+    table.add_column("until", no_wrap=True)
+    for name in ("users", "PSI", "JSD", "log-loss", "cold", "unknown", "alarms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for period in found.periods:
+        farthest = max(period.moved, key=lambda each: each.js, default=None)
+        told = period.performance.get("next_action")
+        table.add_row(
+            period.end[:10],
+            f"{period.users:,}",
+            "–" if farthest is None else f"{farthest.psi:.3f}",
+            "–" if farthest is None else f"{farthest.js:.3f}",
+            "–" if told is None else f"{told.log_loss:.3f}",
+            "–" if period.cold is None else f"{period.cold:.1%}",
+            "–" if period.unknown is None else f"{period.unknown:.2%}",
+            str(len(period.alarms)) if period.judged else "few users",
+        )
+    return table
+
+
+def alarm_lines(found: Monitoring, most: int = 12) -> list[str]:
+    """The alarms, each in a line, the farthest beyond its threshold first."""
+    alarms = sorted(found.alarms, key=lambda pair: -pair[1].value / max(pair[1].threshold, 1e-9))
+    lines = [
+        f"alarm until {period.end[:16]}: {alarm.figure}{' of ' * bool(alarm.of)}{alarm.of} is "
+        f"{alarm.value:.3f}, more than {alarm.threshold:.3f}"
+        for period, alarm in alarms[:most]
+    ]
+    more = len(alarms) - len(lines)
+    if more > 0:
+        lines.append(f"and {more} more, in the report")
+    moved = found.periods[-1].moved
+    if moved:
+        farthest = max(moved, key=lambda each: each.js)
+        lines.append(f"farthest in the last period: {farthest.column} ({farthest.group})")
+    return lines

@@ -16,6 +16,8 @@ from scalespace_log import csv_header, problem_with, problem_with_sql, resolve_p
 from scalespace_parquet import splice
 from scalespace_publishing import keep, prepare, publish, sweep, write_report
 from scalespace_quality import write_quality
+from scalespace_text import embed_texts, problem_with_text_model
+from scalespace_vectors import problem_with_vectors
 
 ARGUMENTS = {
     resolve_path: 1,
@@ -23,6 +25,9 @@ ARGUMENTS = {
     problem_with_sql: 1,
     csv_header: 2,
     unreadable: 2,
+    problem_with_vectors: 1,
+    problem_with_text_model: 1,
+    embed_texts: 2,
     journal_files: 1,
     prepare: 1,
     keep: 1,

@@ -7,10 +7,13 @@ from typing import Any
 from scalespace_publishing import write_whole
 from scalespace_quality_page import duration, page
 
-WHOLE = ("raw_rows", "accepted_rows", "duplicate_rows", "rejected_rows", "user_count")
+WHOLE = (
+    *("raw_rows", "accepted_rows", "duplicate_rows", "rejected_rows"),
+    *("unknown_action_rows", "user_count"),
+)
 QUANTILES = ("p50", "p90", "p99", "max")
 # Measures with a value for each key, whatever the log holds of them.
-KEYED = ("rejected_rows", "lag_seconds", "action_share", "null_share")
+KEYED = ("rejected_rows", "unknown_action_rows", "lag_seconds", "action_share", "null_share")
 # What is said of the build before, and not of this log.
 COMPARED = ("previous_action_share", "action_mix_drift")
 

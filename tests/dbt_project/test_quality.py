@@ -90,6 +90,7 @@ def test_the_measures_of_a_random_log(measure: Callable[..., Build], tmp_path: P
     assert found["accepted_rows"] == len(events)
     assert found["duplicate_rows"] == duplicates
     assert found["rejected_rows"] == {reason: n for reason, n in rejected.items() if n}
+    assert sum(found["unknown_action_rows"].values()) == rejected["unknown_action"] > 0
     assert found["user_count"] == len({event.user_id for event in events})
     instants = [event.ts for event in events]
     assert found["first_event_at"] == min(instants) / 1e6

@@ -23,7 +23,7 @@ from trainer.cli import app
 
 COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
-    *("tune", "report", "backtest", "shuffle-test"),
+    *("tune", "report", "backtest", "shuffle-test", "monitor"),
     *("predict", "explain", "recommend", "similar", "export"),
     *("serve", "stream", "journal", "demo"),
 )
@@ -206,6 +206,7 @@ def test_a_run_folder_is_whole(ready: tuple[Path, Path, synthetic.Log]) -> None:
         "split.json",
         "run.json",
         "metrics.json",
+        "reference.json",
         "marginal.json",
         "markov_1.json",
     }

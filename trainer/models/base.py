@@ -74,6 +74,8 @@ class Training:
     scratch
         A folder for what does not fit into memory, which every process can read; by default one
         for temporary files.
+    clients
+        # [users] of the sequences, whose client each is; ``None`` where one place has all rows
     """
 
     examples: Examples
@@ -95,6 +97,7 @@ class Training:
     rankings: tuple[RankingTraining, ...] = ()
     team: Team = ALONE
     scratch: Path | None = None
+    clients: NDArray[np.int64] | None = None
 
     @property
     def held_out(self) -> Examples:

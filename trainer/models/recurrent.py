@@ -20,6 +20,7 @@ from trainer.devices import choose_device
 from trainer.event_inputs import EventEncoder
 from trainer.examples import Examples
 from trainer.features import Feature
+from trainer.federated.training import train_by_clients
 from trainer.head_training import logits_of_later, train_conversion
 from trainer.instants import parse_duration
 from trainer.models.base import Training, read_json, smoothed, write_json
@@ -98,7 +99,22 @@ class Recurrent:
             after = self._conversion_is_trained_after
             with prepared_rows(self, training, device, conversions=not after) as prepared:
                 self.means = prepared.means
-                self.curve = train_together(self.network, prepared, config, training)
+                if training.clients is None:
+                    self.curve = train_together(self.network, prepared, config, training)
+                else:
+                    tensors, fit, stop = prepared.held(self, training, device)
+                    self.curve = train_by_clients(
+                        self.network,
+                        settled(self.network, tensors),
+                        *(
+                            (fit.without_conversions, stop.without_conversions)
+                            if after
+                            else (fit, stop)
+                        ),
+                        config,
+                        training.clients[examples.owners],
+                        training.report,
+                    )
             slopes = []
             if self.network.conversion is not None:
                 tensors, fit, stop = prepared.held(self, training, device)

@@ -152,12 +152,18 @@ def fit_mixture(training: RankingTraining, config: FitConfig) -> Mixture:
 
     counted = training.counted
     gate = train_gate(counted.inputs, counted.totals, counted.chances, training.stop, config.seed)
-    if not config.ranking.neural or not training.stop.any():
+    content = config.ranking.content and training.rows.log.content is not None
+    if not (config.ranking.neural or content) or not training.stop.any():
         return Mixture(gate)
     from trainer.ranking.neural_training import train_embeddings
 
     neural = train_embeddings(
-        training.rows, training.stop, config.seed, config.ranking.width, config.ranking.epochs
+        training.rows,
+        training.stop,
+        config.seed,
+        config.ranking.width,
+        config.ranking.epochs,
+        content,
     )
     if neural is None:
         return Mixture(gate)

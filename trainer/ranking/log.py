@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from trainer.columns import Columns as C
 from trainer.instants import Instants
 from trainer.labels import read_label_table
 from trainer.ranking.arrays import Codes, Occurrences, running
+from trainer.ranking.content import ItemContent, read_item_content
 from trainer.ranking.popularity import Popularity
 
 UNKNOWN = -1
@@ -46,6 +47,8 @@ class TargetLog:
         # [values], text, in the order of first sight, then of the name
     first_seen
         # [values], ascending
+    content
+        What the values are like, where the dataset says it.
     """
 
     users: NDArray
@@ -54,6 +57,7 @@ class TargetLog:
     codes: Codes
     names: NDArray
     first_seen: Instants
+    content: ItemContent | None = None
 
     @classmethod
     def from_events(cls, events: pa.Table, column: str) -> TargetLog:
@@ -103,6 +107,9 @@ class TargetLog:
         content = hashlib.sha256(json.dumps([self.users.tolist(), self.names.tolist()]).encode())
         for numbers in (self.offsets, self.instants, self.codes):
             content.update(np.ascontiguousarray(numbers).tobytes())
+        if self.content is not None:
+            content.update(np.ascontiguousarray(self.content.vectors).tobytes())
+            content.update(np.ascontiguousarray(self.content.since).tobytes())
         return content.hexdigest()
 
     def known_at(self, instants: Instants) -> Codes:
@@ -200,13 +207,15 @@ class Steps:
     after: Codes
 
 
-def read_target_logs(folder: Path) -> dict[str, TargetLog]:
+def read_target_logs(folder: Path, features: Path | None = None) -> dict[str, TargetLog]:
     """Read the published log, numbered by each target that its events have at all.
 
     Parameters
     ----------
     folder
         ``<home>/labels``.
+    features
+        ``<home>/features``, for what items are like; without it, nobody asks.
 
     Returns
     -------
@@ -220,8 +229,12 @@ def read_target_logs(folder: Path) -> dict[str, TargetLog]:
     """
     columns = [C.USER, C.POSITION, C.INSTANT, *TARGETS.values()]
     events = read_label_table(folder.resolve(), "events", columns)
-    return {
+    logs = {
         target: TargetLog.from_events(events, column)
         for target, column in TARGETS.items()
         if events[column].null_count < events.num_rows
     }
+    if features is not None and ITEM in logs:
+        content = read_item_content(features.resolve(), logs[ITEM].names)
+        logs[ITEM] = replace(logs[ITEM], content=content)
+    return logs

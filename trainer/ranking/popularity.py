@@ -63,6 +63,12 @@ class Popularity:
         low, high = self.bounds(scale, instants)
         return (high - low).astype(np.float64)
 
+    def since(self, scale: str, instants: Instants, begins: Instants) -> NDArray[np.float64]:
+        """Events of all values in the window, from each value's `begins` on; # [rows, begins]."""
+        low, high = self.bounds(scale, instants)
+        first = np.searchsorted(self._times, begins, side="left")
+        return np.maximum(high[:, None] - np.maximum(low[:, None], first), 0).astype(np.float64)
+
     def of(self, scale: str, instants: Instants, codes: Codes) -> NDArray[np.float64]:
         """Events of one value each in the window; # [rows]."""
         hours, length = closed_hours(instants), SCALES[scale]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
-from feature_repo.home import labels_dir
+from feature_repo.home import features_dir, labels_dir
 from trainer.columns import Columns as C
 from trainer.features import features_now, named
 from trainer.instants import parse_instant, show_instant
@@ -101,7 +101,7 @@ class Recommender:
                 "a dataset that maps item_id, or name another --run"
             )
         self.folder = labels_dir(predictor.home).resolve()
-        logs = read_target_logs(self.folder)
+        logs = read_target_logs(self.folder, features_dir(predictor.home))
         if ITEM not in logs:
             raise BadInput(f"{self.folder}: no event has an item; run trainer fit again")
         self.predictor = predictor

@@ -23,6 +23,7 @@ from trainer.instants import show_duration, show_instant
 from trainer.models.base import ConversionModel, Report, read_json
 from trainer.models.markov import Markov
 from trainer.models.recurrent import Recurrent
+from trainer.monitoring.monitor import REPORT as MONITORED
 from trainer.reliability import reliability, top_reliability
 from trainer.report import charts, source_charts
 from trainer.report.pictures import Picture, span
@@ -110,6 +111,7 @@ def _content(home: Path, run: Run, dataset: Dataset, report: Report) -> dict[str
         "compared": _results(read_json(compared), run.model.name) if compared.is_file() else None,
         "backtest": _backtest(home, run.model.name),
         "order": _order(home),
+        "drift": _drift(home),
         "slice_names": _SLICES,
         "slices": _slices(run.metrics),
         "matrix": _matrix(run),
@@ -188,6 +190,12 @@ def _order(home: Path) -> str | None:
     if not path.is_file():
         return None
     return verdict(OrderEffect(**read_json(path)[EVENTS_ALONE]))
+
+
+def _drift(home: Path) -> dict[str, Any] | None:
+    """What the last ``monitor`` found, where there was one."""
+    path = home / "reports" / MONITORED
+    return read_json(path) if path.is_file() else None
 
 
 def _slices(metrics: Metrics) -> Picture | None:

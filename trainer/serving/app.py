@@ -15,6 +15,7 @@ from trainer.serving import operations, page, predictions, recommendations, refe
 from trainer.serving.batches import Batches
 from trainer.serving.context import ServingContext, store_now
 from trainer.serving.current_model import CurrentModel
+from trainer.serving.drift import ServedDrift
 from trainer.serving.limits import BodyLimit, Deadline, RateLimit
 from trainer.serving.metrics import Metrics
 from trainer.serving.problems import add_handlers
@@ -52,12 +53,14 @@ def make_app(
     """
     settings = settings or ServingSettings()
     measured = Metrics(lambda: store_now(home))
+    drift = ServedDrift(measured.registry)
     online = Workers("online", settings.threads, settings.queue)
     serving = ServingContext(
-        model=CurrentModel(home, run, measured),
+        model=CurrentModel(home, run, measured, drift.follow),
         metrics=measured,
+        drift=drift,
         batches=Batches(
-            online, functools.partial(predictions.measured_predict, measured), settings.queue
+            online, functools.partial(predictions.measured_predict, measured, drift), settings.queue
         ),
         recommender=recommendations.CurrentRecommender(),
         online=online,

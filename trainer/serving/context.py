@@ -14,6 +14,7 @@ from feature_repo.sync import online_now
 from trainer.prediction import Prediction, Predictor
 from trainer.serving.batches import Batches
 from trainer.serving.current_model import CurrentModel
+from trainer.serving.drift import ServedDrift
 from trainer.serving.metrics import Metrics
 from trainer.serving.workers import Workers
 
@@ -31,6 +32,8 @@ class ServingContext:
         What answers.
     metrics
         What Prometheus reads.
+    drift
+        How far the users predicted for lie from those learned from.
     batches
         Small requests for predictions from the online store.
     recommender
@@ -42,6 +45,7 @@ class ServingContext:
 
     model: CurrentModel
     metrics: Metrics
+    drift: ServedDrift
     batches: Batches[Predictor, Prediction]
     recommender: CurrentRecommender
     online: Workers

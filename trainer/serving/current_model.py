@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from feature_repo.errors import BadInput
@@ -28,6 +29,8 @@ class CurrentModel:
         The run to serve whatever is fitted later; ``None`` follows ``models/latest``.
     metrics
         Told of every change.
+    follow
+        Takes each predictor that answers from then on.
 
     Raises
     ------
@@ -35,10 +38,17 @@ class CurrentModel:
         When there is nothing to serve.
     """
 
-    def __init__(self, home: Path, run: str | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        home: Path,
+        run: str | None,
+        metrics: Metrics,
+        follow: Callable[[Predictor], None] = lambda _predictor: None,
+    ) -> None:
         self.home = home
         self._run = run
         self._metrics = metrics
+        self._follow = follow
         self._loading = threading.Lock()
         self._refused: Path | None = None
         self.predictor = Predictor(home, load_served_run(home, run))
@@ -98,4 +108,5 @@ class CurrentModel:
         """Say, in the log and in the metrics, which run answers."""
         run = self.predictor.run
         self._metrics.serving(run.name, run.model.name)
+        self._follow(self.predictor)
         EVENTS.info("serving", extra={FIELDS: {"run": run.name, "model": run.model.name}})

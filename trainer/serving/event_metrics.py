@@ -39,6 +39,12 @@ class EventMetrics:
         )
         for verdict in (ACCEPTED, DUPLICATE, REJECTED, MALFORMED):
             self._verdicts.labels(verdict)
+        self._rejected = Counter(
+            "scalespace_events_rejected_total",
+            "Events that were rejected, by reason; unknown_action is one outside the taxonomy.",
+            ("reason",),
+            registry=registry,
+        )
         self._seconds = Histogram(
             "scalespace_event_visible_seconds",
             "From an accepted event's arrival until the online store shows it.",
@@ -59,5 +65,7 @@ class EventMetrics:
         """Count the answers of one request, which took so long from its body to its answer."""
         for verdict in verdicts:
             self._verdicts.labels(verdict.verdict).inc()
+            if verdict.verdict == REJECTED:
+                self._rejected.labels(verdict.reason).inc()
             if verdict.verdict == ACCEPTED:
                 self._seconds.observe(seconds)

@@ -13,6 +13,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from trainer.prediction import Prediction, Predictor
 from trainer.serving.batches import MOST_USERS
 from trainer.serving.context import Serving, ServingContext
+from trainer.serving.drift import ServedDrift
 from trainer.serving.metrics import Metrics
 from trainer.serving.schemas import (
     InvalidRequest,
@@ -61,11 +62,16 @@ async def predict(request: PredictRequest, serving: Serving) -> Response:
     answers: Sequence[Prediction]
     if request.at is not None:
         answers = await serving.offline.run(
-            measured_predict, serving.metrics, predictor, request.users, request.at
+            measured_predict,
+            serving.metrics,
+            serving.drift,
+            predictor,
+            request.users,
+            request.at,
         )
     elif len(request.users) > MOST_USERS:
         answers = await serving.online.run(
-            measured_predict, serving.metrics, predictor, request.users
+            measured_predict, serving.metrics, serving.drift, predictor, request.users
         )
     else:
         answers = await serving.batches.ask(predictor, request.users)
@@ -92,6 +98,7 @@ async def predict(request: PredictRequest, serving: Serving) -> Response:
 
 def measured_predict(
     metrics: Metrics,
+    drift: ServedDrift,
     predictor: Predictor,
     users: Sequence[str],
     at: np.datetime64 | None = None,
@@ -104,6 +111,8 @@ def measured_predict(
     store = "online" if at is None else "offline"
     metrics.stages.labels(f"{store} features").observe(read - begun)
     metrics.stages.labels("model").observe(time.perf_counter() - read)
+    if at is None:
+        drift.observe(predictor, examples, answers)
     return answers
 
 

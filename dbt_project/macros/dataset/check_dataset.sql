@@ -95,6 +95,7 @@
     {{ bad_input(file ~ ": bots.events_per_hour is '" ~ bot_limit() ~ "': write a whole number from 1, the most events that a user may have in an hour") }}
   {%- endif -%}
   {%- do check_freshness() -%}
+  {%- do check_item_content() -%}
   {%- do mapping_setting('csv') -%}
   {%- do mapping_setting('split') -%}
   {%- do list_setting('tie_order') -%}

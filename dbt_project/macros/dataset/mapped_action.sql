@@ -18,3 +18,9 @@
   case {{ value }}
     {%- for action in actions() %} when {{ text(action) }} then {{ loop.index0 }}{% endfor %} end
 {% endmacro %}
+
+{#- Whether a raw value is in the taxonomy, by itself or by `action_map`; false for null. -#}
+{% macro is_known_action(value) %}
+  {%- set known = mapping_setting('action_map').keys() | list + actions() -%}
+  coalesce({{ value }} in {{ text_list(known) }}, false)
+{%- endmacro %}

@@ -47,6 +47,9 @@
     {%- else %}
     cast(null as bigint) as raw_duration_ms
     {%- endif %}
+    {%- if setting('item_text') is not none %},
+    nullif(trim(cast({{ log_value(setting('item_text'), found, 'item_text').sql }} as varchar)), '') as item_text
+    {%- endif %}
     {%- for name in measures() %},
     numbers.{{ measure_column(name) }}
     {%- endfor %}

@@ -116,7 +116,7 @@
   {%- for key, macro in ref.manifest.macros.items() | sort(attribute='0') if macro.package_name == model.package_name -%}
     {%- do parts.append(macro.macro_sql) -%}
   {%- endfor -%}
-  {%- for key in dataset_keys() if key not in ['events_path', 'split', 'freshness', 'known_at'] -%}
+  {%- for key in dataset_keys() if key not in ['events_path', 'split', 'freshness', 'known_at', 'item_vectors'] -%}
     {%- do parts.append(key ~ '=' ~ (setting(key) | string)) -%}
   {%- endfor -%}
   {{ return(local_md5(parts | join('\n'))) }}

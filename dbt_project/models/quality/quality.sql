@@ -83,12 +83,22 @@ nulls as (
     from {{ ref('base_events') }}
 ),
 
+-- Events outside the taxonomy, rejected or made another action, by UTC day: a new kind of event begins on some day.
+unknown_actions as (
+    select cast(cast(event_timestamp as date) as varchar) as utc_day, count(*) as event_count
+    from {{ ref('base_events__judged') }}
+    where verdict = 'unknown_action' or (verdict = 'accepted' and not {{ is_known_action('raw_action_type') }})
+    group by utc_day
+),
+
 measured (measure, key, value) as (
     {%- for verdict, measure in {'raw': 'raw_rows', 'accepted': 'accepted_rows', 'duplicates': 'duplicate_rows'}.items() %}
     select '{{ measure }}', '', coalesce(sum(event_count) filter (where verdict = '{{ verdict }}'), 0) from accounting
     union all
     {%- endfor %}
     select 'rejected_rows', reason, event_count from accounting where verdict = 'rejected'
+    union all
+    select 'unknown_action_rows', utc_day, event_count from unknown_actions
     union all
     select 'user_count', '', user_count from totals
     union all

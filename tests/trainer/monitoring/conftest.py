@@ -1,0 +1,8 @@
+"""Logs whose law stands still, or breaks at a known instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
