@@ -32,6 +32,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.drift retail
 	$(BIN)/python -m benchmarks.modalities
 	$(BIN)/python -m benchmarks.federated
+	$(BIN)/python -m benchmarks.privacy
 	$(BIN)/python -m benchmarks.report
 
 lint: .venv/installed-dev

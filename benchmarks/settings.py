@@ -39,6 +39,11 @@ ONLINE_USERS = 100_000
 ONLINE_FEATURES = (10, 10, 10, 9, 9, 9, 9, 9)  # 75 in eight views
 READ_USERS = 100
 
+PRIVACY_LOGS = ("purchase_cards", "code_changes")  # real ones, by their dataset files
+PRIVACY_EPSILONS = (1.0, 3.0, 8.0)
+PRIVACY_EPOCHS = 10  # of a private fit
+PRIVACY_MODELS = 5  # that are attacked, of each kind
+
 TRAINING_EVENTS = 200_000
 TRAINING_USERS = 2_000
 TRAINING_FEATURES = 60

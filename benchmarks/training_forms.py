@@ -193,7 +193,7 @@ class Forms:
     def network(self) -> Network:
         """The network before its first step."""
         torch.manual_seed(self.config.seed)  # for the weights; below, for what dropout draws
-        network = self.model._fresh_network()
+        network = self.model.fresh_network()
         prior = torch.from_numpy(smoothed(self.training.label_counts)).float()
         network.start_from(prior, torch.zeros(0), torch.zeros(0))
         torch.manual_seed(self.config.seed)

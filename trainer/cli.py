@@ -15,6 +15,7 @@ from trainer.commands import (
     journal,
     models,
     monitoring,
+    privacy,
     recommendations,
     reports,
     services,
@@ -62,6 +63,7 @@ for group in (
     exports,
     services,
     journal,
+    privacy,
     walk,
 ):
     app.add_typer(group.commands)

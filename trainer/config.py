@@ -249,6 +249,35 @@ class MonitorConfig(_Frozen):
     )
 
 
+class PrivacyConfig(_Frozen):
+    """Differentially private training, see :mod:`trainer.private`; off without an epsilon."""
+
+    epsilon: float | None = Field(
+        default=None, gt=0, description="what the run may cost each user; without it, not private"
+    )
+    delta: float = Field(
+        default=1e-5, gt=0, lt=1, description="chance that it costs more; below 1 / users"
+    )
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="length that each user's gradient is cut to"
+    )
+    accountant: Literal["prv", "rdp"] = "prv"
+    users: int = Field(default=256, ge=1, description="users in a step, on average")
+    records: int = Field(default=1, ge=1, description="of a user; more than one is refused")
+    counts: float = Field(
+        default=0.2, gt=0, lt=1, description="share of the budget for the population's transitions"
+    )
+    transitions: float = Field(
+        default=10.0, gt=0, description="length that each user's counts of transitions are cut to"
+    )
+    strength: float = Field(
+        default=10.0, gt=0, description="own transitions that the population's row counts as"
+    )
+    categories: list[str] = Field(
+        default=[], description="a declared vocabulary of categories: a counted one would leak"
+    )
+
+
 class FitConfig(_Frozen):
     """Everything that decides the weights, beside the data."""
 
@@ -268,6 +297,7 @@ class FitConfig(_Frozen):
     stopping: StoppingConfig = StoppingConfig()
     monitor: MonitorConfig = MonitorConfig()
     federated: FederatedConfig = FederatedConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=16, ge=1, description="chunks in a batch")
     chunk: int = Field(default=100, ge=1, description="positions of a chunk that may be scored")

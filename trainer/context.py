@@ -14,6 +14,7 @@ from trainer.examples import Examples
 from trainer.features import Feature
 from trainer.inputs import CALENDAR, FeatureEncoder
 from trainer.models.base import Training, smoothed
+from trainer.stored_features import StoredFeatures
 from trainer.user_rows import UserRows, evenly, own_counts
 
 NOW, CALENDAR_GROUP, USER_ROW = "now", "calendar", "user_row"
@@ -108,7 +109,7 @@ class ContextEncoder:
 
     def _transform(self, examples: Examples) -> NDArray[np.float32]:
         examples = examples.loaded()
-        assert isinstance(examples.features, pa.Table)
+        assert not isinstance(examples.features, StoredFeatures)
         matrix = self.features.transform(examples.features, examples.instants)
         if self.rows is None:
             return matrix

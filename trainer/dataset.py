@@ -49,6 +49,8 @@ class DatasetFile(BaseModel):
     bots: dict[str, Any] | None = None
     item_vectors: str | None = None
     item_text: str | dict[str, Any] | None = None
+    hash_user_ids: bool = False
+    privacy: dict[str, Any] | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DatasetFile:

@@ -43,6 +43,7 @@ from trainer.labels import read_labels
 from trainer.models.base import Report, Training
 from trainer.models.registry import BASELINES, READS_FEATURES, is_ranking, make_model
 from trainer.monitoring.reference import make_reference
+from trainer.private.rules import private_config, require_public
 from trainer.progress import Track, untracked
 from trainer.ranking.fitting import ranking_training
 from trainer.ranking.log import read_target_logs
@@ -87,11 +88,15 @@ class TrainingSet:
         The training part, as models are given it.
     features
         What was read of the store, in order.
+    counted
+        The users with an event at ``train_end`` who are not held out, and their own transitions
+        until then; ``training.transition_counts`` is the sum of these.
     """
 
     dataset: Dataset
     training: Training
     features: tuple[Feature, ...]
+    counted: tuple[NDArray, pa.Table] | None = None
 
 
 def read_training_set(
@@ -100,6 +105,7 @@ def read_training_set(
     models: Sequence[ModelName],
     report: Report,
     cuts: Cuts | None = None,
+    private: bool = False,
 ) -> TrainingSet:
     """Read what these models learn from and are judged on.
 
@@ -115,7 +121,11 @@ def read_training_set(
         Takes lines of progress.
     cuts
         Where to cut; ``None`` goes by the dataset file.
+    private
+        Whether one model is fitted, under the budget of ``config.privacy``; else none may be set.
     """
+    if not private:
+        require_public(config)
     taxonomy = Taxonomy.from_vars(dataset_vars(home))
     published = published_features(home)
     require_anchors(published)
@@ -149,13 +159,18 @@ def read_training_set(
         report(note)
     counts = population_counts(at_cut, taxonomy.states)
     training = replace(make_training(dataset, counts, config, report), scratch=home / FOLDER)
+    if private:
+        from trainer.private.fitting import make_private
+
+        label_known_at = dataset.next_state_at[dataset.train_rows]
+        training = make_private(training, label_known_at, dataset.cuts, at_cut, config)
     report(
         f"{len(training.examples):,} training, {int(dataset.parts.valid.sum()):,} validation and "
         f"{int(dataset.parts.test.sum()):,} test rows"
     )
     if not dataset.parts.test.any():
         report("the log has no labelled row after valid_end: there is nothing to evaluate on")
-    return TrainingSet(dataset, training, chosen)
+    return TrainingSet(dataset, training, chosen, (users, at_cut))
 
 
 def fit(
@@ -209,8 +224,15 @@ def _fit(
     resume: bool,
 ) -> Path:
     begun = time.perf_counter()
+    private = config.privacy.epsilon is not None
+    if private:
+        config = private_config(config, Taxonomy.from_vars(dataset_vars(home)))
+        if team.size > 1:
+            raise BadInput("privacy.epsilon: one process fits privately; start it without torchrun")
+        if resume:
+            raise BadInput("--resume: the noise of a private fit is secret and stands in no file")
     beside = tuple(name for name in BASELINES if name != config.model)
-    data = read_training_set(home, config, (config.model,), report)
+    data = read_training_set(home, config, (config.model,), report, private=private)
     models = [make_model(name, config, data.features) for name in (*beside, config.model)]
     split = split_record(data.dataset, data.training, config)
     checkpoint = checkpoint_of(
@@ -226,7 +248,12 @@ def _fit(
     )
     clients = client_numbers(labels_dir(home), data.dataset, config)
     training = replace(
-        data.training, track=track, checkpoint=checkpoint, team=team, clients=clients
+        data.training,
+        track=track,
+        # It would hold the state of the random numbers, so a private fit leaves none.
+        checkpoint=None if private else checkpoint,
+        team=team,
+        clients=clients,
     )
     if resume and not checkpoint.path.is_file():
         report("there is no checkpoint of this configuration on this data: beginning anew")
@@ -234,9 +261,15 @@ def _fit(
         for model in models:
             model.fit(training)
         metrics = evaluate(models, data.dataset)
-        reference = make_reference(
-            data.dataset, models[-1], data.features, config.monitor, training.examples
-        )
+        # A private run keeps no histograms of what it learned from.
+        reference = None
+        if not private:
+            reference = make_reference(
+                data.dataset, models[-1], data.features, config.monitor, training.examples
+            ).to_json()
+    guarantee = training.guarantee
+    for line in guarantee.lines() if guarantee is not None else ():
+        report(line)
     info = {
         "dataset": data.dataset.taxonomy.dataset,
         "model": models[-1].name,
@@ -247,6 +280,7 @@ def _fit(
         "seconds": round(time.perf_counter() - begun, 1),
         "device": device.type,
         "processes": team.size,
+        "privacy": None if guarantee is None else guarantee.to_json(),
         "curve": [vars(epoch) for epoch in getattr(models[-1], "curve", [])],
         "versions": {
             "python": platform.python_version(),
@@ -256,7 +290,7 @@ def _fit(
             },
         },
     }
-    folder = write_run(home, models, config, info, split, metrics, reference.to_json())
+    folder = write_run(home, models, config, info, split, metrics, reference)
     checkpoint.clear()
     return folder
 

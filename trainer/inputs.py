@@ -169,9 +169,7 @@ class FeatureEncoder:
         """
         codes = []
         for name, published in types.items():
-            kind = KINDS[published]
-            if any(word in name for word in _PLAIN):
-                kind = {"number": "plain", "numbers": "plains"}.get(kind, kind)
+            kind = kind_of(name, published)
             column = table[name].combine_chunks()
             words: tuple[str, ...] = ()
             if kind == "text":
@@ -295,6 +293,14 @@ class FeatureEncoder:
 
         codes = [whole(code) for code in content["codes"]]
         return cls(codes, content["clip"])
+
+
+def kind_of(name: str, published: str) -> str:
+    """How a feature of a published type is encoded, see :class:`FeatureCode`."""
+    kind = KINDS[published]
+    if any(word in name for word in _PLAIN):
+        return {"number": "plain", "numbers": "plains"}.get(kind, kind)
+    return kind
 
 
 def _reader(table: pa.Table | FeatureRows) -> Callable[[str], pa.Array]:

@@ -3,6 +3,7 @@
 dbt-duckdb loads this plugin (see profiles.yml) and the macros call its functions.
 """
 
+import atexit
 import os
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from dbt_common.exceptions import DbtRuntimeError
 from scalespace_journal import journal_files
 from scalespace_limits import discard_spilled, problem_with_limits
 from scalespace_log import csv_header, problem_with, problem_with_sql, resolve_path, unreadable
+from scalespace_noise import discrete_laplace
 from scalespace_parquet import splice
 from scalespace_publishing import keep, prepare, publish, sweep, write_report
 from scalespace_quality import write_quality
 from scalespace_text import embed_texts, problem_with_text_model
+from scalespace_users import forgotten_users, pseudonym, salt_problem, without_lines_of_the_log
 from scalespace_vectors import problem_with_vectors
 
 ARGUMENTS = {
@@ -36,7 +39,12 @@ ARGUMENTS = {
     publish: 3,
     write_report: 3,
     write_quality: 3,
+    discrete_laplace: 3,
+    pseudonym: 1,
+    salt_problem: 1,
+    forgotten_users: 1,
 }
+ALWAYS_THE_SAME = {pseudonym}  # one argument, one answer: DuckDB may ask once
 
 
 class Plugin(BasePlugin):
@@ -66,5 +74,9 @@ class Plugin(BasePlugin):
                 function,
                 ["VARCHAR"] * count,
                 "VARCHAR",
-                side_effects=True,
+                side_effects=function not in ALWAYS_THE_SAME,
             )
+        if not salt_problem(""):
+            # Whoever hashes identifiers wants no line of the log in dbt's notes of a failure.
+            results = Path(self.creds.path).parent / "target" / "run_results.json"
+            atexit.register(without_lines_of_the_log, results)

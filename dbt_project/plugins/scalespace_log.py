@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import pyarrow.parquet
+from scalespace_users import salt_problem
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GZIP = b"\x1f\x8b"
@@ -157,6 +158,8 @@ def unreadable(path: str, message: str) -> str:
         )
     if "unicode" in message:
         return f"{where} is not UTF-8: set csv.encoding in the dataset file (latin-1, utf-16)"
+    if not salt_problem(""):  # the line would show who it is of
+        return f"{where} cannot be read: correct it, or the csv keys of the dataset file"
     return f"{where} cannot be read: {_first_line(message.split('Original Line:')[-1])}"
 
 

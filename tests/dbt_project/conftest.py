@@ -30,7 +30,9 @@ def staging_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stage(dbt_session: DbtSession, staging_project: Path) -> Stage:
     """Run the staging models alone, on a home of their own."""
 
-    def run(home: Path, variables: dict[str, Any], *arguments: str) -> Build:
-        return dbt_session(home, variables, *arguments, project=staging_project)
+    def run(
+        home: Path, variables: dict[str, Any], *arguments: str, env: dict[str, str] | None = None
+    ) -> Build:
+        return dbt_session(home, variables, *arguments, project=staging_project, env=env)
 
     return run

@@ -25,9 +25,9 @@ COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
     *("tune", "report", "backtest", "shuffle-test", "monitor"),
     *("predict", "explain", "recommend", "similar", "export"),
-    *("serve", "stream", "journal", "demo"),
+    *("serve", "stream", "journal", "forget", "attack", "demo"),
 )
-ABOUT_A_USER = ("predict", "explain", "recommend", "similar")
+ABOUT_A_USER = ("predict", "explain", "recommend", "similar", "forget")
 SMALL = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 SPLIT = {"train_end": "2024-01-20", "valid_end": "2024-01-24"}
 

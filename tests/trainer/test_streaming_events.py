@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 
-from trainer.streaming.events import MOST_BYTES, Malformed, Verdict, read_event, read_json
+from trainer.streaming.engine import Engine
+from trainer.streaming.events import (
+    MOST_BYTES,
+    Arrival,
+    Malformed,
+    Verdict,
+    read_event,
+    read_json,
+)
 
 COLUMNS = ["user", "what", "price"]
 
@@ -48,3 +58,18 @@ def test_a_verdict_of_staging_is_an_answer() -> None:
     assert Verdict.of_staging("duplicate") == Verdict("duplicate")
     assert Verdict.of_staging("null_user") == Verdict("rejected", "null_user")
     assert Verdict("rejected", "bot").as_dict() == {"verdict": "rejected", "reason": "bot"}
+
+
+def test_an_identifier_is_hashed_before_the_journal_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    salt = "a secret of this test alone"
+    monkeypatch.setenv("SCALESPACE_USER_SALT", salt)
+    engine = Engine.__new__(Engine)  # nothing else of it is needed
+    engine._user_column = "who"
+    given = Arrival({"Who": "ann", "what": "ann"}, source="s/1")
+    hashed = hmac.new(salt.encode(), b"ann", "sha256").hexdigest()
+    assert engine._hashed(given) == Arrival({"Who": hashed, "what": "ann"}, source="s/1")
+    assert engine._hashed(Arrival({"who": None})) == Arrival({"who": None})
+    engine._user_column = None
+    assert engine._hashed(given) is given

@@ -76,7 +76,8 @@ def run_rounds(
     def train(message: Message, context: Context) -> Message:
         number = int(context.node_config["client"])
         given = _arrays(message.content[_ARRAYS])
-        fitted, weight, loss = clients[number](given, int(message.content[_CONFIG]["server-round"]))
+        server_round: Any = message.content[_CONFIG]["server-round"]
+        fitted, weight, loss = clients[number](given, int(server_round))
         metrics = MetricRecord({_WEIGHT: weight, _LOSS: loss})
         content = RecordDict({_ARRAYS: _record(fitted), _METRICS: metrics})
         return FlowerMessage(content=content, reply_to=message)
@@ -125,7 +126,8 @@ def run_rounds(
         def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Any:
             arrays, metrics = super().aggregate_train(server_round, replies)
             assert arrays is not None and metrics is not None
-            after(server_round, _arrays(arrays), float(metrics[_LOSS]))
+            loss: Any = metrics[_LOSS]
+            after(server_round, _arrays(arrays), float(loss))
             return arrays, metrics
 
     def _record(values: Weights) -> ArrayRecord:

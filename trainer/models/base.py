@@ -18,6 +18,7 @@ from trainer.waits import censored_quantiles
 
 if TYPE_CHECKING:
     from trainer.checkpoints import Checkpoint  # with torch, which a server does without
+    from trainer.private.guarantee import Guarantee
     from trainer.training import Epoch
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Training:
         for temporary files.
     clients
         # [users] of the sequences, whose client each is; ``None`` where one place has all rows
+    guarantee
+        The budget of a private fit, whose counts have noise; ``None`` where it is none.
     """
 
     examples: Examples
@@ -98,6 +101,7 @@ class Training:
     team: Team = ALONE
     scratch: Path | None = None
     clients: NDArray[np.int64] | None = None
+    guarantee: Guarantee | None = None
 
     @property
     def held_out(self) -> Examples:
@@ -105,15 +109,22 @@ class Training:
         return self.examples.take(self.stop if self.stop.any() else self.fit)
 
     @property
-    def label_counts(self) -> NDArray[np.int64]:
-        """Rows of each next state at event instants: landmarks are as many as one makes them."""
+    def label_counts(self) -> NDArray:
+        """Rows of each next state at event instants: landmarks are as many as one makes them.
+
+        In a private fit they are what the noised transitions say.
+        """
+        if self.guarantee is not None:
+            return self.transition_counts.sum(axis=0)
         examples = self.examples
         labels = examples.labels[~examples.landmarks & (examples.labels >= 0)]
         return np.bincount(labels, minlength=len(self.states))
 
     @property
     def converted(self) -> NDArray[np.float64]:
-        """Smoothed share of rows with a conversion; # [horizons]."""
+        """Smoothed share of rows with a conversion; # [horizons], none in a private fit."""
+        if self.guarantee is not None:
+            return np.zeros(0)
         labels = self.examples.conversions
         known = ~np.isnan(labels)
         return (np.nansum(labels, axis=0, dtype=np.float64) + 0.5) / (known.sum(axis=0) + 1.0)

@@ -73,12 +73,19 @@ class SequenceEncoder(nn.Module):
 
     def embed(self, actions: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
         """Events as the cell reads them; # [batch, time, width]."""
+        return self.vectors(actions, self.hide(categories), numbers)
+
+    def hide(self, categories: Tensor) -> Tensor:
+        """The same categories with some of them unknown, while training; # [batch, time]."""
+        if self.category is None or not self.training or not self.unknown:
+            return categories
+        kept = torch.rand(categories.shape, device=categories.device) >= self.unknown
+        return categories * kept
+
+    def vectors(self, actions: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
+        """Events as they are, side by side; # [batch, time, width]."""
         parts = [self.action(actions), numbers]
         if self.category is not None:
-            if self.training and self.unknown:
-                categories = categories * (
-                    torch.rand(categories.shape, device=categories.device) >= self.unknown
-                )
             parts.append(self.category(categories))
         return torch.cat(parts, dim=-1)
 

@@ -73,6 +73,11 @@ class Recurrent:
 
     def fit(self, training: Training) -> None:
         """Fit vocabularies and moments on the training part, then the weights."""
+        if training.guarantee is not None:
+            from trainer.private.fitting import fit_privately
+
+            fit_privately(self, training)
+            return
         config, examples = self.config, training.examples
         self.states = training.states
         self.horizons = training.horizons if config.tasks.conversion else ()
@@ -88,7 +93,7 @@ class Recurrent:
         )
         device = choose_device(config.device)
         with reproducible(config.seed, config.threads):
-            self.network = self._fresh_network()
+            self.network = self.fresh_network()
             converted = training.converted[: len(self.horizons)]
             self.network.start_from(
                 torch.from_numpy(smoothed(training.label_counts)).float(),
@@ -339,14 +344,15 @@ class Recurrent:
         model.event_encoder = EventEncoder.from_json(vocabularies["events"])
         model.context = ContextEncoder.from_json(features["context"])
         model.means = np.array(features["means"], dtype=np.float32)
-        model.network = model._fresh_network()
+        model.network = model.fresh_network()
         weights = torch.load(folder / cls.WEIGHTS, weights_only=True)
         model.network.load_state_dict(weights)
         model.network.eval()
         model.rankers = load_mixtures(folder)
         return model
 
-    def _fresh_network(self) -> Network:
+    def fresh_network(self) -> Network:
+        """An untrained network of the configuration."""
         return Network(
             self.config,
             actions=len(self.event_encoder.actions),

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trainer.forgotten import Forgotten, pseudonym
 from trainer.streaming.compiled import Model, Statements
 
 WAREHOUSE = "warehouse"  # the database that compiled statements name
@@ -31,7 +32,10 @@ _JUDGED_ONLY = ("action_type", "verdict")
 
 
 def read_log(
-    statements: Statements, journal: Collection[Path], now: datetime
+    statements: Statements,
+    journal: Collection[Path],
+    now: datetime,
+    forgotten: Forgotten | None = None,
 ) -> tuple[pa.Table, int]:
     """Judge the whole log and the journal, as a build at `now` would.
 
@@ -42,6 +46,8 @@ def read_log(
         The journal's files.
     now
         The clock, in UTC.
+    forgotten
+        Users whose rows are not read; nobody by default.
 
     Returns
     -------
@@ -50,7 +56,7 @@ def read_log(
     raw : int
         Rows of the log and lines of the journal.
     """
-    with _connect() as connection:
+    with _connect(forgotten) as connection:
         _read_all(connection, statements, journal, now)
         raw = connection.execute("select count(*) from base_events").fetchall()
         rows = connection.sql(
@@ -96,13 +102,19 @@ class Computation:
         Contents of ``statements.references``.
     threads : int
         Statements at a time.
+    forgotten : Forgotten, optional
+        Users whose rows are not read.
     """
 
     def __init__(
-        self, statements: Statements, references: Mapping[str, pa.Table], threads: int = 2
+        self,
+        statements: Statements,
+        references: Mapping[str, pa.Table],
+        threads: int = 2,
+        forgotten: Forgotten | None = None,
     ):
         self.statements = statements
-        self._connection = _connect()
+        self._connection = _connect(forgotten)
         self._pool = ThreadPoolExecutor(threads, "streaming-sql")
         self._thread = threading.local()
         run = self._connection.execute
@@ -317,7 +329,7 @@ def _read_all(
     connection.execute(f"create table base_events as {statements.staging['base_events'].sql}")
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
+def _connect(forgotten: Forgotten | None = None) -> duckdb.DuckDBPyConnection:
     # Statements run side by side, each in a thread of its own: more threads for one of them only
     # get into each other's way on so few rows.
     connection = duckdb.connect(config={"threads": 1})
@@ -326,6 +338,13 @@ def _connect() -> duckdb.DuckDBPyConnection:
     connection.execute(f"use {WAREHOUSE}")
     connection.execute("create schema streaming")
     connection.execute("create table streaming.clock (instant timestamp)")
+    connection.execute("create table streaming.forgotten (salt varchar, hash varchar)")
+    if forgotten is not None and forgotten.users:
+        connection.executemany(
+            "insert into streaming.forgotten values (?, ?)",
+            [(forgotten.salt, each) for each in forgotten.users],
+        )
+    connection.create_function("scalespace_pseudonym", pseudonym, ["VARCHAR"], "VARCHAR")
     connection.execute(
         "create table streaming.touched "
         "(key varchar, touched_from timestamp, touched_until timestamp)"

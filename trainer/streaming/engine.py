@@ -8,6 +8,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.home import features_dir
+from trainer.dataset import DatasetFile
+from trainer.forgotten import pseudonym, read_forgotten
 from trainer.streaming.compiled import Model, Statements, compile_statements
 from trainer.streaming.computation import FIRST_POSITION, POSITION, Computation, read_log
 from trainer.streaming.events import ACCEPTED, DUPLICATE, MALFORMED, Arrival, Verdict
@@ -85,7 +88,13 @@ class Engine:
         self._due: list[tuple[datetime, str]] = []  # a heap: when a user's rows change by time
         self._due_at: dict[str, datetime] = {}  # the entry of the heap that counts
         self._by_source: OrderedDict[str, Verdict] = OrderedDict()
+        dataset = DatasetFile.load(dataset_path)
+        self._user_column: str | None = None  # where what it holds is hashed
+        if dataset.hash_user_ids:
+            self._user_column = str(dataset.columns["user_id"]).lower()
         try:
+            if dataset.hash_user_ids:
+                pseudonym("")  # refused at the start where there is no salt
             self._load()
         except BaseException:
             self.journal.close()
@@ -134,7 +143,7 @@ class Engine:
             If the disk does not take them; none of them was taken in.
         """
         self._follow_publication()
-        fresh, places = self._not_taken_yet(arrivals)
+        fresh, places = self._not_taken_yet([self._hashed(arrival) for arrival in arrivals])
         if fresh:
             verdicts = self._take_fresh(fresh)
             for arrival, verdict in zip(fresh, verdicts, strict=True):
@@ -147,6 +156,16 @@ class Engine:
             verdicts[place] if place is not None else self._by_source[str(arrival.source)]
             for arrival, place in zip(arrivals, places, strict=True)
         ]
+
+    def _hashed(self, arrival: Arrival) -> Arrival:
+        """An event as the journal may keep it: with a hashed identifier, where they are hashed."""
+        if self._user_column is None:
+            return arrival
+        values = {
+            name: pseudonym(value) if value and name.lower() == self._user_column else value
+            for name, value in arrival.values.items()
+        }
+        return replace(arrival, values=values)
 
     def idle(self) -> bool:
         """Do a little of what has no hurry; return whether there is more of it.
@@ -326,7 +345,9 @@ class Engine:
             # The log's columns are part of the statements.
             self._statements = compile_statements(self._dataset_path, self.home, anew=True)
             rows = self._read(self._statements, now)
-        self._computation = Computation(self._statements, references, self._threads)
+        self._computation = Computation(
+            self._statements, references, self._threads, read_forgotten(self.home)
+        )
         self._history = History(self._computation.schema)
         self._history.replace(rows)
         numbers = pc.subtract(rows[POSITION], FIRST_POSITION)
@@ -351,7 +372,7 @@ class Engine:
         self._remember_sources()
 
     def _read(self, statements: Statements, now: datetime) -> pa.Table:
-        rows, raw = read_log(statements, self.journal.files(), now)
+        rows, raw = read_log(statements, self.journal.files(), now, read_forgotten(self.home))
         _log.info("%d rows of the log and the journal, %d events known", raw, rows.num_rows)
         return rows
 

@@ -94,6 +94,8 @@
   {%- if mapping_setting('bots') and (bot_limit() is not integer or bot_limit() < 1) -%}
     {{ bad_input(file ~ ": bots.events_per_hour is '" ~ bot_limit() ~ "': write a whole number from 1, the most events that a user may have in an hour") }}
   {%- endif -%}
+  {%- do check_user_ids() -%}
+  {%- do check_privacy() -%}
   {%- do check_freshness() -%}
   {%- do check_item_content() -%}
   {%- do mapping_setting('csv') -%}

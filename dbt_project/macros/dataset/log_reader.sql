@@ -51,5 +51,8 @@
   {%- for row in run_query('describe select * from ' ~ reader).rows -%}
     {%- if row[0] not in ['__log_file', 'file_row_number'] -%}{%- do found.update({row[0]: row[1]}) -%}{%- endif -%}
   {%- endfor -%}
+  {%- if hashes_user_ids() -%}
+    {%- for name in found if is_user_column(name) -%}{%- do found.update({name: 'VARCHAR'}) -%}{%- endfor -%}
+  {%- endif -%}
   {{ return(found) }}
 {% endmacro %}

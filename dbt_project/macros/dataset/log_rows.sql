@@ -8,9 +8,13 @@
   {%- set position = 'row_number() over (order by __log_file, file_row_number)' if log_is_parquet() else 'row_number() over ()' -%}
   {#- A stream knows its journal. -#}
   {%- set files = [] if is_streaming() else fromjson(run_query('select scalespace_journal_files(' ~ text(home()) ~ ')').rows[0][0]) -%}
-  {%- set columns = [] -%}
-  {%- for name in found -%}{%- do columns.append(identifier(name)) -%}{%- endfor %}
-    select {{ columns | join(', ') }}, {{ position }} as __log_position from {{ reader }}
+  {%- set columns, values = [], [] -%}
+  {%- for name in found -%}
+    {%- do columns.append(identifier(name)) -%}
+    {#- Of the files alone: a stream has hashed an identifier before it went to the journal. -#}
+    {%- do values.append(('scalespace_pseudonym(cast(' ~ identifier(name) ~ ' as varchar)) as ' if hashes_user_ids() and is_user_column(name) else '') ~ identifier(name)) -%}
+  {%- endfor %}
+    select {{ values | join(', ') }}, {{ position }} as __log_position from {{ reader }}
   {%- if files %}
     union all
     select {{ columns | join(', ') }}, __log_position

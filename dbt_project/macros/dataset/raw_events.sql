@@ -9,9 +9,29 @@
   {%- set found = log_columns(log_reader()) -%}
   {%- set given = setting('columns') -%}
 
-  with log as (
+  {%- set forgotten = is_forgotten(log_value(given.user_id, found, 'user_id').sql) %}
+
+  with {{ 'every_row' if forgotten else 'log' }} as (
     {{ 'select * from ' ~ streaming_relation('arrivals') if is_streaming() else log_rows() }}
   ),
+  {%- if forgotten %}
+
+  {#- Of a forgotten user nothing is read but that there is a row. -#}
+  told_apart as (
+    select *, coalesce({{ forgotten }}, false) as __log_forgotten
+    from every_row as log
+  ),
+
+  log as (
+    select
+      __log_position,
+      __log_forgotten
+      {%- for name in found %},
+      case when not __log_forgotten then {{ identifier(name) }} end as {{ identifier(name) }}
+      {%- endfor %}
+    from told_apart
+  ),
+  {%- endif %}
 
   {#- Measures are arithmetic: the columns that their expressions name are numbers there. -#}
   numbers as (
@@ -26,9 +46,9 @@
   select
     log.__log_position as file_position,
     {#- One text for one row: JSON tells null from the word and keeps the columns apart. -#}
-    md5(cast(to_json(struct_pack(
+    {{ "case when log.__log_forgotten then 'forgotten ' || log.__log_position else " if forgotten }}md5(cast(to_json(struct_pack(
       {%- for name in found %}{{ identifier(name) }} := log.{{ identifier(name) }}{{ ', ' if not loop.last }}{%- endfor -%}
-    )) as varchar)) as row_hash,
+    )) as varchar)){{ ' end' if forgotten }} as row_hash,
     {%- for name in ['event_id', 'user_id', 'item_id', 'category_id', 'location'] %}
     {{ ("nullif(cast(" ~ log_value(given[name], found, name).sql ~ " as varchar), '')") if name in given else 'cast(null as varchar)' }} as {{ name }},
     {%- endfor %}

@@ -12,7 +12,8 @@
   {{ return([
     'dataset', 'events_path', 'columns', 'csv', 'measures', 'timestamp_unit', 'source_timezone', 'actions', 'action_map',
     'action_roles', 'unknown_actions', 'tie_order', 'split', 'session_gap_minutes', 'horizons', 'transition_prior',
-    'count_simultaneous', 'freshness', 'bots', 'item_vectors', 'item_text']) }}
+    'count_simultaneous', 'freshness', 'bots', 'item_vectors', 'item_text', 'hash_user_ids',
+    'privacy']) }}
 {% endmacro %}
 
 {#- A key that holds a mapping; empty where it is left out. -#}

@@ -6,8 +6,8 @@
 -#}
 {% macro action_transitions(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'action', 'family': 'action_transitions', 'scale': scale,
-            'description': 'One row per state and end of a UTC day at which the population\'s transitions from it in the last ' ~ scale ~ ' can change.'}) }}
+      meta=dict(population_updates({}), **{'publish': 'features', 'entity': 'action', 'family': 'action_transitions', 'scale': scale,
+            'description': 'One row per state and end of a UTC day at which the population\'s transitions from it in the last ' ~ scale ~ ' can change.'})) }}
   {%- do check_whole(scale, '1d', 'action_transitions') -%}
   {%- set span = window_span(scale, 'the log\'s') ~ ', of closed UTC days' -%}
   {%- do declare_columns([
@@ -18,7 +18,7 @@
 
 with counted as (
     {%- call window_steps(ref('int_population_totals'), scale, key='action_id') %}
-        {{ window_list_difference('transition_counts', scale) }} as counts
+        {{ not_below_zero(window_list_difference('transition_counts', scale)) }} as counts
     {%- endcall %}
 )
 

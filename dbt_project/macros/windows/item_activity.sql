@@ -5,8 +5,8 @@
 -#}
 {% macro item_activity(scale) %}
   {{ config(
-      meta={'publish': 'features', 'entity': 'item', 'family': 'item_activity', 'scale': scale, 'update_by': 'item',
-            'description': 'One row per item and end of a UTC hour at which its activity in the last ' ~ scale ~ ' can change.'}) }}
+      meta=dict(population_updates({'update_by': 'item'}), **{'publish': 'features', 'entity': 'item', 'family': 'item_activity', 'scale': scale,
+            'description': 'One row per item and end of a UTC ' ~ ('day' if releases_privately() else 'hour') ~ ' at which its activity in the last ' ~ scale ~ ' can change.'})) }}
   {%- do check_whole(scale, '1h', 'item_activity') -%}
   {%- set things = reappearing_things('item_activity') -%}
   {%- set span = window_span(scale, 'the item\'s') ~ ', of closed UTC hours' -%}
@@ -19,6 +19,10 @@
   {%- endfor -%}
   {%- do declare_columns(columns, entity='item') %}
 
+{%- if releases_privately() %}
+-- depends_on: {{ ref('int_item_hours') }}
+{{ released_item_activity(scale) }}
+{%- else %}
 with {{ totals_with_reappearance(ref('int_item_totals'), ref('int_item_hours'), 'item_activity', scale, key='item_id') | trim }},
 
 window_counts as (
@@ -33,6 +37,32 @@ window_counts as (
 )
 
 select *, {{ computed_at() }} as computed_at
+from window_counts
+{%- endif %}
+{% endmacro %}
+
+{#-
+  The same of what was released: by days, and an item's events are the sum of its actions. Different users of a window
+  are no sum of those of its days, so nobody knows them.
+-#}
+{% macro released_item_activity(scale) %}
+with window_counts as (
+    {%- call window_steps(ref('int_item_totals'), scale, key='item_id') %}
+        {%- for action in actions() %}
+        greatest({{ window_difference('item_' ~ action ~ '_count', scale) }}, 0) as item_{{ action }}_count_{{ scale }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    {%- endcall %}
+)
+
+select
+    item_id,
+    event_timestamp,
+    cast({% for action in actions() %}item_{{ action }}_count_{{ scale }}{{ ' + ' if not loop.last }}{% endfor %} as bigint) as item_event_count_{{ scale }},
+    {%- for action in actions() %}
+    item_{{ action }}_count_{{ scale }},
+    {%- endfor %}
+    cast(null as bigint) as item_distinct_users_{{ scale }},
+    {{ computed_at() }} as computed_at
 from window_counts
 {% endmacro %}
 

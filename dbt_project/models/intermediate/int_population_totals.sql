@@ -1,6 +1,20 @@
 -- Grain: one state and closed UTC day, by its end, on which somebody went on from it, and the log's first day.
 -- Running counts of the states that came next, up to and including that day.
+{{ config(meta=population_updates({})) }}
 {%- set size = states() | length %}
+{%- if releases_privately() %}
+-- depends_on: {{ ref('privacy_ledger') }}
+with per_day as (
+    select
+        transition // {{ size }} as state_index,
+        event_timestamp
+        {%- for state in states() %},
+        sum(transition_count) filter (where transition % {{ size }} = {{ loop.index0 }}) as to_{{ loop.index0 }}
+        {%- endfor %}
+    from state.released_transitions
+    group by all
+)
+{%- else %}
 with first_day as (
     select {{ end_of_day('min(event_timestamp)') }} as event_timestamp
     from {{ ref('int_states') }}
@@ -30,6 +44,7 @@ per_day as (
     from made
     group by state_index, event_timestamp
 )
+{%- endif %}
 
 select
     {{ state_name('state_index') }} as action_id,

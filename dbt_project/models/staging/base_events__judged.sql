@@ -23,6 +23,7 @@ judged as (
         known_id as event_id,
         known_from as ingested_at,
         case
+            when row_hash like 'forgotten %' then 'forgotten'
             when arrival > 1 then 'duplicate'
             when user_id is null then 'null_user'
             when event_timestamp is null then 'bad_timestamp'

@@ -54,7 +54,10 @@ def test_a_prediction_is_that_of_the_fitted_network(client: TestClient, served: 
     for found, row in zip(answer["predictions"], expected, strict=True):
         assert list(found["next_action"]) == ["a", "b", "leave"]
         assert list(found["next_action"].values()) == pytest.approx(row, abs=1e-5)
-    assert post(client, user_id="u007")["predictions"] == answer["predictions"][:1]
+    # Alone, to the last bits of a float32: a product of other shapes adds in another order.
+    (alone,), together = post(client, user_id="u007")["predictions"], answer["predictions"][0]
+    assert alone.pop("next_action") == pytest.approx(together.pop("next_action"), abs=1e-6)
+    assert alone == together
 
 
 def test_a_thousand_users_and_not_one_more(client: TestClient) -> None:

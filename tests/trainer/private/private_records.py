@@ -1,0 +1,21 @@
+"""What the tests of private training have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.config import FitConfig
+from trainer.models.network import Network
+from trainer.private.records import Records
+from trainer.training import Targets, Tensors
+
+
+@dataclass(frozen=True)
+class Small:
+    """A fresh network beside the records of a small log."""
+
+    config: FitConfig
+    network: Network
+    tensors: Tensors
+    targets: Targets
+    records: Records

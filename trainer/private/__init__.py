@@ -1,0 +1,1 @@
+"""Differentially private training: the weights say little of any one user, by a stated bound."""
