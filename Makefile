@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATASET ?= data/shop.yml
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-feast bench lint clean
+.PHONY: demo test test-slow test-spark test-spark-logs test-feast bench bench-spark lint clean
 
 demo: .venv/installed
 	@$(BIN)/trainer demo --dataset "$(DATASET)"
@@ -13,7 +13,14 @@ test: .venv/installed-dev
 
 # Large logs: minutes, several GB of memory and disk.
 test-slow: .venv/installed-dev
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m "slow and not spark"
+
+# The same models on Spark, equal in every cell: on the bundled log, and (minutes each) on the real ones.
+test-spark: .venv/installed-spark
+	@$(BIN)/python -m pytest -m "spark and not slow" tests/spark
+
+test-spark-logs: .venv/installed-spark
+	@$(BIN)/python -m pytest -m "spark and slow" tests/spark
 
 # At the sizes of benchmarks/README.md: an hour or two on a quiet machine. Each command stands alone.
 bench: .venv/installed-dev
@@ -35,6 +42,11 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.privacy
 	$(BIN)/python -m benchmarks.report
 
+# Both engines at 1M and 10M events: hours, and 20 GB of disk.
+bench-spark: .venv/installed-spark
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.report
+
 lint: .venv/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -52,6 +64,10 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+.venv/installed-spark: .venv/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[spark]"
 	@touch $@
 
 # Feast's own tests against our offline store; FEAST_SOURCE says where a checkout of Feast lies.

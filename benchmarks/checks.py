@@ -11,7 +11,7 @@ def count_rows(folder: Path) -> int:
     """Return the rows of all Parquet files in `folder`."""
     with duckdb.connect() as connection:
         return sum(
-            connection.execute(f"select count(*) from '{path}'").fetchall()[0][0]
+            connection.execute(f"select count(*) from '{_files(path)}'").fetchall()[0][0]
             for path in sorted(folder.glob("*.parquet"))
         )
 
@@ -29,6 +29,11 @@ def different_files(left: Path, right: Path) -> list[str]:
             if not ((left / name).exists() and (right / name).exists())
             or _fingerprint(connection, left / name) != _fingerprint(connection, right / name)
         ]
+
+
+def _files(path: Path) -> Path:
+    """A view is one file, or what Spark makes of it: a folder of them."""
+    return path / "*.parquet" if path.is_dir() else path
 
 
 def _fingerprint(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[object, ...]:

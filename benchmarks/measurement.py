@@ -26,7 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 OUT_OF_MEMORY = ("MemoryError", "Out of Memory", "bad_alloc")  # Python's, DuckDB's, C++'s
 PACKAGES = (
     *("duckdb", "dbt-core", "dbt-duckdb", "feast", "pandas", "pyarrow", "numpy"),
-    *("polars", "ibis-framework", "dask", "torch"),
+    *("polars", "ibis-framework", "dask", "torch", "pyspark"),
 )
 
 

@@ -16,6 +16,7 @@ SHAPES_EVENTS = 1_000_000
 GROWTH_EVENTS = (100_000, 1_000_000, 10_000_000)
 GROWTH_MEMORY = "6GB"  # what DuckDB may hold; Python, dbt and Arrow come on top
 INCREMENTS_EVENTS = 1_000_000
+SCALING_EVENTS = (1_000_000, 10_000_000)  # by both engines
 EVENTS_PER_USER = 100  # of a uniform log
 SKEWED_USERS = 20
 

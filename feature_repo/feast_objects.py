@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_repo.configuration import reads_with_spark
 from feature_repo.errors import BadInput
 from feature_repo.home import view_path
 from feature_repo.manifest import COMPUTED_AT, EVENT_TIMESTAMP, View, load_views
@@ -14,6 +15,7 @@ from feature_repo.value_types import feast_type
 
 if TYPE_CHECKING:
     from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
+    from feast.data_source import DataSource
 
 
 def build(home: Path) -> list["Entity | FeatureView | OnDemandFeatureView | FeatureService"]:
@@ -76,8 +78,7 @@ def _key_type(view: View):
 
 
 def _feature_view(view: View, entity: "Entity", home: Path) -> "FeatureView":
-    from feast import FeatureView, Field, FileSource
-    from feast.data_format import ParquetFormat
+    from feast import FeatureView, Field
 
     return FeatureView(
         name=view.name,
@@ -93,18 +94,36 @@ def _feature_view(view: View, entity: "Entity", home: Path) -> "FeatureView":
             for column in view.columns
             if column.name not in (EVENT_TIMESTAMP, COMPUTED_AT)
         ],
-        source=FileSource(
-            name=view.name,
-            path=str(view_path(home, view.name)),
-            file_format=ParquetFormat(),
-            timestamp_field=EVENT_TIMESTAMP,
-            created_timestamp_column=view.created_column or "",
-        ),
+        source=_source(view, home),
         tags={
             name: value
             for name, value in (("family", view.family), ("scale", view.scale))
             if value is not None
         },
+    )
+
+
+def _source(view: View, home: Path) -> "DataSource":
+    path = str(view_path(home, view.name))
+    if reads_with_spark():
+        from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+        return SparkSource(
+            name=view.name,
+            path=path,
+            file_format="parquet",
+            timestamp_field=EVENT_TIMESTAMP,
+            created_timestamp_column=view.created_column or "",
+        )
+    from feast import FileSource
+    from feast.data_format import ParquetFormat
+
+    return FileSource(
+        name=view.name,
+        path=path,
+        file_format=ParquetFormat(),
+        timestamp_field=EVENT_TIMESTAMP,
+        created_timestamp_column=view.created_column or "",
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import duckdb
@@ -148,6 +149,7 @@ class Snapshot:
 
     def is_local(self, source: DataSource | None) -> bool:
         """Return whether `source` is files of this machine, which any connection can look at."""
+        source = _as_files(source)
         if not isinstance(source, FileSource):
             return False
         return not is_remote(FileSource.get_uri_for_file_path(self._repo_path, source.path))
@@ -156,6 +158,7 @@ class Snapshot:
         """Return `source` with its path in this snapshot."""
         if isinstance(source, DuckDBTableSource):
             return source.at(self._resolve(source.database))
+        source = _as_files(source)
         if not isinstance(source, FileSource):
             raise BadInput(
                 f"view {view}: its source is a {type(source).__name__}; this store reads Parquet "
@@ -183,6 +186,24 @@ class Snapshot:
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder)
         return os.path.join(self._folders[folder], name)
+
+
+def _as_files(source: DataSource | None) -> DataSource | None:
+    """Return a source of Parquet that is declared for Spark as one of files, any other as it is.
+
+    What Feast's Spark store reads, this package can check and bring online.
+    """
+    if type(source).__name__ != "SparkSource" or not getattr(source, "path", None):
+        return source
+    declared: Any = source  # its class needs pyspark
+    return FileSource(
+        name=declared.name,
+        path=declared.path,
+        file_format=ParquetFormat() if declared.file_format == "parquet" else None,
+        timestamp_field=declared.timestamp_field,
+        created_timestamp_column=declared.created_timestamp_column,
+        field_mapping=declared.field_mapping,
+    )
 
 
 def is_remote(path: str) -> bool:

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo import advisories
+from feature_repo.configuration import REPOSITORY, registry_is_ours
 from feature_repo.errors import BadInput
 from feature_repo.home import HOME_VARIABLE, registry_path
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-
-REPOSITORY = Path(__file__).resolve().parent
 
 
 def open_store(home: Path) -> "FeatureStore":
@@ -25,7 +24,7 @@ def open_store(home: Path) -> "FeatureStore":
     BadInput
         If nothing was registered there yet.
     """
-    if not registry_path(home).exists():
+    if registry_is_ours() and not registry_path(home).exists():
         raise BadInput(f"nothing is registered in {home}: run `feast -c feature_repo apply` first")
     return _open(home)
 

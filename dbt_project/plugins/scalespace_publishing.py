@@ -49,8 +49,8 @@ def publish(home: str, views: str, log_read_at: str) -> str:
         The folder that :func:`prepare` returned.
     views : str
         JSON list of ``[folder, view, file]``: every published model of the project, with the file
-        that this build made of it, or an empty text. Any other file in force belongs to a model
-        that is gone and is left out.
+        that this build made of it (or the folder of files), or an empty text. Any other file in
+        force belongs to a model that is gone and is left out.
     log_read_at : str
         An instant before the log was read, ISO 8601; an empty text where it was not read again.
 
@@ -74,10 +74,10 @@ def publish(home: str, views: str, log_read_at: str) -> str:
         target = made / folder / f"{view}.parquet"
         kept = in_force / folder / f"{view}.parquet" if in_force else None
         if built:
-            os.link(built, target)
+            _link(Path(built), target)
             fresh += 1
         elif kept is not None and kept.exists():
-            os.link(kept, target)
+            _link(kept, target)
     noted = made / BUILD
     if log_read_at:
         noted.write_text(json.dumps({"log_read_at": log_read_at}) + "\n", encoding="utf-8")
@@ -109,6 +109,16 @@ def write_whole(target: Path, text: str) -> None:
     partial = target.with_name(f".{target.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, target)
+
+
+def _link(made: Path, target: Path) -> None:
+    """Name a built file once more, or the files of the folder that Spark makes of a view."""
+    if made.is_file():
+        os.link(made, target)
+        return
+    target.mkdir()
+    for file in made.glob("*.parquet"):
+        os.link(file, target / file.name)
 
 
 def _replace_link(link: Path, target: str) -> None:

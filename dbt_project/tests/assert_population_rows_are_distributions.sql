@@ -5,9 +5,9 @@ from (
     select *, lead(event_timestamp) over (partition by action_id order by event_timestamp) is null as is_last
     from {{ ref('action_transitions_' ~ scale) }}
 )
-where round(list_sum(population_probabilities_{{ scale }}), 9) <> 1
-    or len(population_transition_counts_{{ scale }}) <> {{ states() | length }}
-    or list_min(population_transition_counts_{{ scale }}) < 0
+where round({{ list_total('population_probabilities_' ~ scale, 'double') }}, 9) <> 1
+    or {{ list_length('population_transition_counts_' ~ scale) }} <> {{ states() | length }}
+    or {{ list_least('population_transition_counts_' ~ scale) }} < 0
     {%- if scale != 'all' %}
     or is_last and population_transition_total_{{ scale }} <> 0
     {%- endif %}

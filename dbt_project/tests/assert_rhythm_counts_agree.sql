@@ -4,12 +4,12 @@ select user_id, event_timestamp
 from (
     select
         *,
-        list_sum(hour_histogram_{{ scale }}) as event_count,
+        {{ list_total('hour_histogram_' ~ scale, 'bigint') }} as event_count,
         lead(event_timestamp) over (partition by user_id order by event_timestamp) is null as is_last
     from {{ ref('user_rhythm_' ~ scale) }}
 )
-where list_sum(weekday_histogram_{{ scale }}) <> event_count
-    or round(list_sum(daypart_shares_{{ scale }}), 9) <> least(event_count, 1)
+where {{ list_total('weekday_histogram_' ~ scale, 'bigint') }} <> event_count
+    or round({{ list_total('daypart_shares_' ~ scale, 'double') }}, 9) <> least(event_count, 1)
     or (weekend_share_{{ scale }} is null) <> (event_count = 0)
     or distinct_locations_{{ scale }} > event_count
     or location_change_count_{{ scale }} > event_count

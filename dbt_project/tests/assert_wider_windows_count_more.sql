@@ -6,15 +6,18 @@ with instants as (
     {{ 'union' if not loop.last }}
     {%- endfor %}
 )
+{%- for scale in scales %},
 
-select instants.*
-from instants
-{%- for scale in scales %}
-asof join {{ ref('user_activity_' ~ scale) }} as scale_{{ scale }}
-    on instants.user_id = scale_{{ scale }}.user_id and instants.event_timestamp >= scale_{{ scale }}.event_timestamp
+until_{{ scale }} as (
+    select instants.*, counted.event_count_{{ scale }}
+    from {{ asof_join('instants' if loop.first else 'until_' ~ scales[loop.index0 - 1], ref('user_activity_' ~ scale), ['instants', 'counted'], 'user_id', 'instants.event_timestamp') }}
+)
 {%- endfor %}
+
+select user_id, event_timestamp
+from until_{{ scales[-1] }}
 where not (
     {%- for scale in scales[1:] %}
-    scale_{{ scales[loop.index0] }}.event_count_{{ scales[loop.index0] }} <= scale_{{ scale }}.event_count_{{ scale }}{{ ' and' if not loop.last }}
+    event_count_{{ scales[loop.index0] }} <= event_count_{{ scale }}{{ ' and' if not loop.last }}
     {%- endfor %}
 )

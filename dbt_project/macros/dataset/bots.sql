@@ -37,9 +37,7 @@
         cast(now.events_at_instant as bigint) as events_at_instant,
         -- The event at t - 1h is out.
         cast(now.events_so_far - coalesce(before.events_so_far, 0) as bigint) as events_in_hour
-    from running as now
-    asof left join running as before
-        on now.user_id = before.user_id and before.event_timestamp <= now.event_timestamp - interval 1 hour
+    from {{ asof_join('running', 'running', ['now', 'before'], 'user_id', 'now.event_timestamp - interval 1 hour', outer=true) }}
 {%- endmacro %}
 
 {#- Say who was quarantined: the rule takes whole users away, so it never does that silently. -#}

@@ -1,7 +1,7 @@
 {#- The instant of `known_at` as a TIMESTAMP in UTC; read in UTC where it has no offset. None where it is not set. -#}
 {% macro known_at() %}
   {%- if var('known_at', none) is none -%}{{ return(none) }}{%- endif -%}
-  {{ return("timezone('UTC', timestamptz " ~ text(var('known_at')) ~ ')') }}
+  {{ return(instant_literal(var('known_at'))) }}
 {% endmacro %}
 
 {#- The clock of the build: a build as of `known_at` had that one. A stream's goes on from batch to batch. -#}

@@ -11,6 +11,10 @@
     {%- endif -%}
   {%- endfor -%}
 
+  {%- for key in unsupported_keys() if setting(key) -%}
+    {{ bad_input(file ~ ": '" ~ key ~ "' is not built on this engine: leave it out, or build with DuckDB") }}
+  {%- endfor -%}
+
   {%- set columns = setting('columns') -%}
   {%- if columns is not mapping -%}
     {{ bad_input(file ~ ": 'columns' must map our names to the log's, as in {user_id: visitorid, ...}") }}
@@ -119,8 +123,7 @@
 
 {#- DuckDB knows which zones and instants there are. -#}
 {% macro check_instant(key, value, expression, advice) %}
-  {%- set query = 'select ' ~ expression.replace('{}', text(value)) -%}
-  {%- if run_query('select scalespace_problem_with_sql(' ~ text(query) ~ ')').rows[0][0] -%}
+  {%- if step('problem_with_sql', ['select ' ~ expression.replace('{}', default__text(value | string))]) -%}
     {{ bad_input('dataset ' ~ setting('dataset') ~ ': ' ~ key ~ " is '" ~ value ~ "': " ~ advice) }}
   {%- endif -%}
 {% endmacro %}

@@ -2,7 +2,7 @@
 
 {% macro item_vectors_reader() %}
   {%- if not execute -%}{{ return('item_vectors') }}{%- endif -%}
-  {%- set path = run_query('select scalespace_resolve_path(' ~ text(setting('item_vectors')) ~ ')').rows[0][0] -%}
+  {%- set path = step('resolve_path', [setting('item_vectors')]) -%}
   {{ return('read_parquet(' ~ text(path) ~ ')') }}
 {% endmacro %}
 
@@ -17,12 +17,12 @@
     {%- endif -%}
   {%- endif -%}
   {%- if execute and setting('item_vectors') is not none -%}
-    {%- set path = run_query('select scalespace_resolve_path(' ~ text(setting('item_vectors')) ~ ')').rows[0][0] -%}
-    {%- set problem = run_query('select scalespace_problem_with_vectors(' ~ text(path) ~ ')').rows[0][0] -%}
+    {%- set path = step('resolve_path', [setting('item_vectors')]) -%}
+    {%- set problem = step('problem_with_vectors', [path]) -%}
     {%- if problem -%}{{ bad_input(problem) }}{%- endif -%}
   {%- endif -%}
   {%- if execute and setting('item_text') is not none -%}
-    {%- set problem = run_query('select scalespace_problem_with_text_model(' ~ text(home()) ~ ')').rows[0][0] -%}
+    {%- set problem = step('problem_with_text_model', [home()]) -%}
     {%- if problem -%}{{ bad_input(file ~ ': ' ~ problem) }}{%- endif -%}
   {%- endif -%}
 {% endmacro %}

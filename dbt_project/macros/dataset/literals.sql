@@ -1,16 +1,7 @@
-{% macro text(value) %}
-  {{- return("'" ~ (value | string | replace("'", "''")) ~ "'") -}}
-{% endmacro %}
-
 {% macro text_list(values) %}
   {%- set quoted = [] -%}
   {%- for value in values -%}{%- do quoted.append(text(value)) -%}{%- endfor -%}
   {{ return('(' ~ (quoted | join(', ') if quoted else 'null') ~ ')') }}
-{% endmacro %}
-
-{#- A quoted identifier: the log's own column names may be anything. -#}
-{% macro identifier(name) %}
-  {{- return('"' ~ (name | string | replace('"', '""')) ~ '"') -}}
 {% endmacro %}
 
 {#- '90m', '1h', '7d', '2w' in microseconds; 'all' is none. -#}

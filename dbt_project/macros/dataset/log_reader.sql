@@ -5,13 +5,13 @@
   {{ return(path.endswith('.parquet') or path.endswith('.pq')) }}
 {% endmacro %}
 
-{#- A table function over the file or files. CSV is read as text, so that '007' stays '007'. -#}
+{#- A table function of DuckDB over the file or files, on every engine (see log_source). CSV is read as text, so that '007' stays '007'. -#}
 {% macro log_reader() %}
-  {%- set path = run_query('select scalespace_resolve_path(' ~ text(setting('events_path')) ~ ')').rows[0][0] -%}
-  {%- set problem = run_query('select scalespace_problem_with(' ~ text(path) ~ ')').rows[0][0] -%}
+  {%- set path = step('resolve_path', [setting('events_path')]) -%}
+  {%- set problem = step('problem_with', [path]) -%}
   {%- if problem -%}{{ bad_input(problem) }}{%- endif -%}
   {%- if log_is_parquet() -%}
-    {{ return('read_parquet(' ~ text(path) ~ ', union_by_name = true, filename = ' ~ text('__log_file') ~ ', file_row_number = true)') }}
+    {{ return('read_parquet(' ~ default__text(path) ~ ', union_by_name = true, filename = ' ~ default__text('__log_file') ~ ', file_row_number = true)') }}
   {%- endif -%}
   {%- set csv = mapping_setting('csv') -%}
   {%- for key in csv -%}
@@ -22,17 +22,17 @@
   {#- A row that is too short or too long stops the build with its line: padded or skipped, it would be a guess. -#}
   {%- set options = [
       'header = ' ~ csv.get('header', true) | string | lower,
-      'delim = ' ~ text(csv.get('delimiter', ',')),
-      "quote = " ~ text(csv.get('quote', '"')),
-      "escape = " ~ text(csv.get('escape', '"')),
+      'delim = ' ~ default__text(csv.get('delimiter', ',')),
+      "quote = " ~ default__text(csv.get('quote', '"')),
+      "escape = " ~ default__text(csv.get('escape', '"')),
       'all_varchar = true', 'auto_detect = false'] -%}
-  {%- if csv.get('encoding') -%}{%- do options.append('encoding = ' ~ text(csv.encoding)) -%}{%- endif -%}
+  {%- if csv.get('encoding') -%}{%- do options.append('encoding = ' ~ default__text(csv.encoding)) -%}{%- endif -%}
   {%- if csv.get('skip') -%}{%- do options.append('skip = ' ~ csv.skip) -%}{%- endif -%}
   {%- set names = csv.get('names') or csv_header(path, csv) -%}
   {%- set typed = [] -%}
-  {%- for name in names -%}{%- do typed.append(text(name) ~ ": 'VARCHAR'") -%}{%- endfor -%}
+  {%- for name in names -%}{%- do typed.append(default__text(name) ~ ": 'VARCHAR'") -%}{%- endfor -%}
   {%- do options.append('columns = {' ~ typed | join(', ') ~ '}') -%}
-  {{ return('read_csv(' ~ text(path) ~ ', ' ~ options | join(', ') ~ ')') }}
+  {{ return('read_csv(' ~ default__text(path) ~ ', ' ~ options | join(', ') ~ ')') }}
 {% endmacro %}
 
 {#- The names in the first line. Not by DuckDB's sniffer: it guesses from the data, and a row that is too long adds a column. -#}
@@ -40,12 +40,12 @@
   {%- if csv.get('header', true) is false -%}
     {{ bad_input('dataset ' ~ setting('dataset') ~ ': a log without a header needs csv.names, the list of its columns in order') }}
   {%- endif -%}
-  {%- set header = fromjson(run_query('select scalespace_csv_header(' ~ text(path) ~ ', ' ~ text(tojson(csv)) ~ ')').rows[0][0]) -%}
+  {%- set header = fromjson(step('csv_header', [path, tojson(csv)])) -%}
   {%- if header.problem -%}{{ bad_input(header.problem) }}{%- endif -%}
   {{ return(header.names) }}
 {% endmacro %}
 
-{#- {name: type} of the log's own columns. -#}
+{#- {name: type} of the log's own columns, as DuckDB sees them. -#}
 {% macro log_columns(reader) %}
   {%- set found = {} -%}
   {%- for row in run_query('describe select * from ' ~ reader).rows -%}

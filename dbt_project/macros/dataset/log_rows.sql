@@ -4,15 +4,22 @@
 -#}
 {% macro log_rows() %}
   {%- set reader = log_reader() -%}
-  {%- set found = log_columns(reader) -%}
+  {{- log_rows_of(reader, log_columns(reader), waiting_journal()) -}}
+{% endmacro %}
+
+{#- Files of the journal that a build reads; a stream knows its own. -#}
+{% macro waiting_journal() %}
+  {{ return([] if is_streaming() else fromjson(step('journal_files', [home()]))) }}
+{% endmacro %}
+
+{#- In DuckDB's SQL, on every engine. found: {name: type} of the log's columns; files: the journal's. -#}
+{% macro log_rows_of(reader, found, files) %}
   {%- set position = 'row_number() over (order by __log_file, file_row_number)' if log_is_parquet() else 'row_number() over ()' -%}
-  {#- A stream knows its journal. -#}
-  {%- set files = [] if is_streaming() else fromjson(run_query('select scalespace_journal_files(' ~ text(home()) ~ ')').rows[0][0]) -%}
   {%- set columns, values = [], [] -%}
   {%- for name in found -%}
-    {%- do columns.append(identifier(name)) -%}
+    {%- do columns.append(default__identifier(name)) -%}
     {#- Of the files alone: a stream has hashed an identifier before it went to the journal. -#}
-    {%- do values.append(('scalespace_pseudonym(cast(' ~ identifier(name) ~ ' as varchar)) as ' if hashes_user_ids() and is_user_column(name) else '') ~ identifier(name)) -%}
+    {%- do values.append(('scalespace_pseudonym(cast(' ~ default__identifier(name) ~ ' as varchar)) as ' if hashes_user_ids() and is_user_column(name) else '') ~ default__identifier(name)) -%}
   {%- endfor %}
     select {{ values | join(', ') }}, {{ position }} as __log_position from {{ reader }}
   {%- if files %}
@@ -32,9 +39,9 @@
 {% macro journal_values(lines, found) %}
   {%- set pointers, values = [], [] -%}
   {%- for name, type in found.items() -%}
-    {%- do pointers.append(text('/event/' ~ (name | replace('~', '~0') | replace('/', '~1')))) -%}
+    {%- do pointers.append(default__text('/event/' ~ (name | replace('~', '~0') | replace('/', '~1')))) -%}
     {%- set value = 'event[' ~ loop.index ~ ']' -%}
-    {%- do values.append((value if type == 'VARCHAR' else 'try_cast(' ~ value ~ ' as ' ~ type ~ ')') ~ ' as ' ~ identifier(name)) -%}
+    {%- do values.append((value if type == 'VARCHAR' else 'try_cast(' ~ value ~ ' as ' ~ type ~ ')') ~ ' as ' ~ default__identifier(name)) -%}
   {%- endfor -%}
         select {{ values | join(', ') }}, __log_position
         from (
@@ -49,6 +56,6 @@
 {% macro journal_lines(files) %}
   {%- set options = "header = false, auto_detect = false, delim = chr(1), quote = '', escape = '', columns = {'line': 'VARCHAR'}, filename = '__journal_file'" -%}
   {%- set names = [] -%}
-  {%- for file in files -%}{%- do names.append(text(file)) -%}{%- endfor -%}
+  {%- for file in files -%}{%- do names.append(default__text(file)) -%}{%- endfor -%}
   {{ return('(select line from read_csv([' ~ names | join(', ') ~ '], ' ~ options ~ ') where json_valid(line) or __journal_file <> ' ~ names[-1] ~ ')') }}
 {% endmacro %}

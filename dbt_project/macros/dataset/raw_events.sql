@@ -6,14 +6,15 @@
   {%- if not execute -%}
     {{ return('select 1 as file_position') }}
   {%- endif -%}
-  {%- set found = log_columns(log_reader()) -%}
+  {%- set source = log_source() -%}
+  {%- set found = source.columns -%}
   {%- set given = setting('columns') -%}
 
   {%- set forgotten = is_forgotten(log_value(given.user_id, found, 'user_id').sql) %}
 
   with {{ 'every_row' if forgotten else 'log' }} as (
-    {{ 'select * from ' ~ streaming_relation('arrivals') if is_streaming() else log_rows() }}
-  ),
+    {{ source.rows }}
+  ){{ ',' if forgotten }}
   {%- if forgotten %}
 
   {#- Of a forgotten user nothing is read but that there is a row. -#}
@@ -30,31 +31,20 @@
       case when not __log_forgotten then {{ identifier(name) }} end as {{ identifier(name) }}
       {%- endfor %}
     from told_apart
-  ),
-  {%- endif %}
-
-  {#- Measures are arithmetic: the columns that their expressions name are numbers there. -#}
-  numbers as (
-    select
-      __log_position
-      {%- for name, spec in mapping_setting('measures').items() %},
-      cast(round(cast({{ measure_sql(name, spec.sql, found) }} as decimal(38, 6)), {{ measures()[name] }}) * {{ 10 ** measures()[name] }} as bigint) as {{ measure_column(name) }}
-      {%- endfor %}
-    from log
   )
+  {%- endif %}
 
   select
     log.__log_position as file_position,
-    {#- One text for one row: JSON tells null from the word and keeps the columns apart. -#}
-    {{ "case when log.__log_forgotten then 'forgotten ' || log.__log_position else " if forgotten }}md5(cast(to_json(struct_pack(
-      {%- for name in found %}{{ identifier(name) }} := log.{{ identifier(name) }}{{ ', ' if not loop.last }}{%- endfor -%}
-    )) as varchar)){{ ' end' if forgotten }} as row_hash,
+    {{ "case when log.__log_forgotten then concat('forgotten ', " ~ text_of('log.__log_position', 'bigint') ~ ') else ' ~ row_hash(found) ~ ' end' if forgotten else row_hash(found) }} as row_hash,
     {%- for name in ['event_id', 'user_id', 'item_id', 'category_id', 'location'] %}
-    {{ ("nullif(cast(" ~ log_value(given[name], found, name).sql ~ " as varchar), '')") if name in given else 'cast(null as varchar)' }} as {{ name }},
+    {%- set value = log_value(given[name], found, name) if name in given else none %}
+    {{ 'nullif(' ~ text_of(value.sql, value.type) ~ ", '')" if value else 'cast(null as string)' }} as {{ name }},
     {%- endfor %}
-    cast({{ log_value(given.action_type, found, 'action_type').sql }} as varchar) as raw_action_type,
-    cast({{ log_value(given.event_timestamp, found, 'event_timestamp').sql }} as varchar) as raw_event_timestamp,
+    {%- set action = log_value(given.action_type, found, 'action_type') %}
+    {{ text_of(action.sql, action.type) }} as raw_action_type,
     {%- set timestamp = log_value(given.event_timestamp, found, 'event_timestamp') %}
+    {{ text_of(timestamp.sql, timestamp.type) }} as raw_event_timestamp,
     {{ parse_timestamp(timestamp.sql, timestamp.type, 'columns.event_timestamp') }} as event_timestamp,
     {%- if 'ingested_at' in given %}
     {%- set ingested = log_value(given.ingested_at, found, 'ingested_at') %}
@@ -63,21 +53,22 @@
     cast(null as timestamp) as ingested_at,
     {%- endif %}
     {%- if 'duration_ms' in given %}
-    try_cast({{ log_value(given.duration_ms, found, 'duration_ms').sql }} as bigint) as raw_duration_ms
+    {%- set duration = log_value(given.duration_ms, found, 'duration_ms') %}
+    {{ whole_number(duration.sql, duration.type) }} as raw_duration_ms
     {%- else %}
     cast(null as bigint) as raw_duration_ms
     {%- endif %}
     {%- if setting('item_text') is not none %},
     nullif(trim(cast({{ log_value(setting('item_text'), found, 'item_text').sql }} as varchar)), '') as item_text
     {%- endif %}
-    {%- for name in measures() %},
-    numbers.{{ measure_column(name) }}
+    {#- Measures are arithmetic: the columns that their expressions name are numbers there. -#}
+    {%- for name, spec in mapping_setting('measures').items() %},
+    cast(round(cast({{ measure_sql(name, spec.sql, found) }} as decimal(38, 6)), {{ measures()[name] }}) * {{ 10 ** measures()[name] }} as bigint) as {{ measure_column(name) }}
     {%- endfor %}
     {%- for tie in tie_order() %}{% if tie.column != 'file_position' %},
     {{ log_value(tie.column, found, 'tie_order') .sql }} as {{ tie.name }}
     {%- endif %}{%- endfor %}
   from log
-  join numbers using (__log_position)
 {% endmacro %}
 
 {#- One entry of `columns`: the name of a column of the log, or {sql: expression over its columns}. -#}
@@ -97,10 +88,10 @@
   {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ') ~ ': correct the dataset file') }}
 {% endmacro %}
 
-{#- An expression that DuckDB refuses is one line here; inside the model it would be twenty. -#}
+{#- An expression that the engine refuses is one line here; inside the model it would be twenty. -#}
 {% macro check_expression(what, sql, found) %}
   {%- set query = 'select ' ~ sql ~ ' from (select ' ~ null_columns(found) ~ ') as log' -%}
-  {%- set problem = run_query('select scalespace_problem_with_sql(' ~ text(query) ~ ')').rows[0][0] -%}
+  {%- set problem = refused_query(query) -%}
   {%- if problem -%}
     {{ bad_input(setting('events_path') ~ ': ' ~ what ~ ' cannot be computed: ' ~ problem ~ ' The log has ' ~ found.keys() | join(', ') ~ ': correct the dataset file') }}
   {%- endif -%}
@@ -117,7 +108,7 @@
   {%- set out = namespace(sql=sql) -%}
   {%- for column in found -%}
     {%- if modules.re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', column) -%}
-      {%- set out.sql = modules.re.sub('(?i)(?<![\\w."])' ~ column ~ '(?![\\w."(])', 'try_cast(log."' ~ column ~ '" as decimal(19, 6))', out.sql) -%}
+      {%- set out.sql = modules.re.sub('(?i)(?<![\\w."])' ~ column ~ '(?![\\w."(])', 'try_cast(log.' ~ identifier(column) ~ ' as decimal(19, 6))', out.sql) -%}
     {%- endif -%}
   {%- endfor -%}
   {%- do check_expression('measures.' ~ name, out.sql, found) -%}

@@ -52,7 +52,7 @@
 {% macro state_name(index) %}
   {%- set names = [] -%}
   {%- for state in states() -%}{%- do names.append(text(state)) -%}{%- endfor -%}
-  {{- return('[' ~ names | join(', ') ~ '][' ~ index ~ ' + 1]') -}}
+  {{- return(list_at(list_of(names), index ~ ' + 1')) -}}
 {% endmacro %}
 
 {#- The actions that the dataset gives this role, as a list. -#}

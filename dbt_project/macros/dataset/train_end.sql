@@ -6,7 +6,7 @@
 {% macro train_end() %}
   {%- set given = mapping_setting('split').get('train_end') -%}
   {%- if given -%}
-    {{ return("timezone('UTC', timestamptz " ~ text(given) ~ ')') }}
+    {{ return(instant_literal(given)) }}
   {%- endif -%}
-  {{ return('(select quantile_disc(event_timestamp, 0.7) from ' ~ ref('stg_events') ~ ')') }}
+  {{ return('(select ' ~ instant_quantile('event_timestamp', 0.7) ~ ' from ' ~ ref('stg_events') ~ ')') }}
 {% endmacro %}

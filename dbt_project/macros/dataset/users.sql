@@ -20,7 +20,7 @@
   {%- endif -%}
   {#- Not by env_var(): dbt keeps the values that it reads so in a file. -#}
   {%- if given and execute -%}
-    {%- set problem = run_query("select scalespace_salt_problem('')").rows[0][0] -%}
+    {%- set problem = step('salt_problem', ['']) -%}
     {%- if problem -%}{{ bad_input('dataset ' ~ setting('dataset') ~ ': ' ~ problem) }}{%- endif -%}
   {%- endif -%}
 {% endmacro %}
@@ -32,6 +32,6 @@
     {%- set list = streaming_relation('forgotten') -%}
     {{ return('sha256((select min(salt) from ' ~ list ~ ') || cast(' ~ user ~ ' as varchar)) in (select hash from ' ~ list ~ ')') }}
   {%- endif -%}
-  {%- set kept = fromjson(run_query('select scalespace_forgotten_users(' ~ text(home()) ~ ')').rows[0][0]) -%}
-  {{ return('sha256(' ~ text(kept.salt) ~ ' || cast(' ~ user ~ ' as varchar)) in ' ~ text_list(kept.hashes) if kept.hashes else '') }}
+  {%- set kept = fromjson(step('forgotten_users', [home()])) -%}
+  {{ return(sha256_of('concat(' ~ text(kept.salt) ~ ', cast(' ~ user ~ ' as string))') ~ ' in ' ~ text_list(kept.hashes) if kept.hashes else '') }}
 {% endmacro %}

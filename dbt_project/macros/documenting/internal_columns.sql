@@ -69,14 +69,15 @@
 
 {#- A measure's name comes quoted, for SQL. -#}
 {% macro internal_column(name, description) %}
-  {{ return(column(name.strip('"'), none, description)) }}
+  {{ return(column(name.strip('"`'), none, description)) }}
 {% endmacro %}
 
-{#- Of columns that hold four counters each. -#}
+{#- Of columns that hold several counters each. -#}
 {% macro packed_descriptions(name, counters, about) %}
+  {%- set together = counter_packing().counters -%}
   {%- set found = [] -%}
   {%- for packed in packed_columns(name, counters) -%}
-    {%- do found.append(internal_column(packed.name, about ~ ': counters ' ~ 4 * loop.index0 ~ ' to ' ~ (([4 * loop.index, counters] | min) - 1) ~ ' from 0, 31 bits each, the first lowest.')) -%}
+    {%- do found.append(internal_column(packed.name, about ~ ': counters ' ~ together * loop.index0 ~ ' to ' ~ (([together * loop.index, counters] | min) - 1) ~ ' from 0, 31 bits each, the first lowest.')) -%}
   {%- endfor -%}
   {{ return(found) }}
 {% endmacro %}

@@ -16,10 +16,8 @@
     {%- do check_dataset() -%}
     {%- do note_unknown_keys() -%}
     {%- set home = home() -%}
+    {%- do prepare_state() -%}
     {%- if flags.WHICH in ['build', 'run'] -%}
-      {%- do create_update_state() -%}
-      {%- do sweep_built_files() -%}
-      {%- do point_views_at_built_files() -%}
       {#- Renders what base_events will run, which holds the dataset file against the log: one line now, not a page of skips. -#}
       {%- if 'model.scalespace.base_events' in selected_resources -%}{%- do raw_events() -%}{%- endif -%}
     {%- endif -%}
@@ -45,7 +43,7 @@
     {%- else -%}
       {%- do publish_built(built) -%}
       {%- if accounting -%}
-        {%- do run_query('select scalespace_write_report(' ~ text(home()) ~ ", 'accounting.json', " ~ text(tojson(accounting)) ~ ')') -%}
+        {%- do step('write_report', [home(), 'accounting.json', tojson(accounting)]) -%}
       {%- endif -%}
       {%- if 'quality' in built -%}{%- do report_quality() -%}{%- endif -%}
     {%- endif -%}
@@ -55,14 +53,9 @@
 {#- DuckDB's twenty lines on a file that it cannot read, in one; what the macros refuse is one line already. -#}
 {% macro explain_unreadable_log(result) %}
   {%- if result.node.name == 'base_events' and result.message and 'scalespace: ' not in result.message -%}
-    {%- set line = run_query('select scalespace_unreadable(' ~ text(setting('events_path')) ~ ', ' ~ text(result.message) ~ ')').rows[0][0] -%}
+    {%- set line = step('unreadable', [setting('events_path'), result.message]) -%}
     {%- do log('Error in the log that base_events reads' ~ '\n  scalespace: ' ~ line, info=true) -%}
   {%- endif -%}
-{% endmacro %}
-
-{#- The folder of the run, absolute; made where it is missing. -#}
-{% macro home() %}
-  {{ return(run_query('select scalespace_prepare(' ~ text(target.path) ~ ')').rows[0][0]) }}
 {% endmacro %}
 
 {#- Say what became of every row, in one line, and return it as reports/accounting.json will have it. -#}

@@ -5,7 +5,7 @@
 -#}
 
 {% macro publish_built(built) %}
-  {%- set files = built_files() -%}
+  {%- set files = files_built() -%}
   {%- set views = [] -%}
   {%- for node in graph.nodes.values() -%}
     {%- if node.resource_type == 'model' and node.config.meta.get('publish') -%}
@@ -14,7 +14,7 @@
   {%- endfor -%}
   {#- What arrived until then, all that was published knows: a sync leaves what came later as a stream has written it. -#}
   {%- set log_read_at = run_started_at.isoformat() if 'base_events' in built else '' -%}
-  {%- set said = run_query('select scalespace_publish(' ~ text(home()) ~ ', ' ~ text(tojson(views)) ~ ', ' ~ text(log_read_at) ~ ')').rows[0][0] -%}
+  {%- set said = step('publish', [home(), tojson(views), log_read_at]) -%}
   {%- do log('scalespace: published: ' ~ said, info=true) -%}
-  {%- do sweep_built_files() -%}
+  {%- do sweep_state() -%}
 {% endmacro %}

@@ -4,6 +4,6 @@
   {%- for row in run_query('select measure, key, value from ' ~ adapter.get_relation(target.database, target.schema, 'quality')).rows -%}
     {%- do rows.append([row[0], row[1], row[2] | float if row[2] is not none else none]) -%}
   {%- endfor -%}
-  {%- set said = run_query('select scalespace_write_quality(' ~ text(home()) ~ ', ' ~ text(setting('dataset', 'shop')) ~ ', ' ~ text(tojson(rows)) ~ ')').rows[0][0] -%}
+  {%- set said = step('write_quality', [home(), setting('dataset', 'shop'), tojson(rows)]) -%}
   {%- do log('scalespace: quality: ' ~ said, info=true) -%}
 {% endmacro %}

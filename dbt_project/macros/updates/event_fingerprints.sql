@@ -20,7 +20,7 @@
 
 {#- Whether there was a reading before that can be compared with this one. -#}
 {% macro has_fingerprints_before() %}
-  {%- if not execute or flags.WHICH not in ['build', 'run'] or model.resource_type != 'model' -%}{{ return(false) }}{%- endif -%}
+  {%- if not execute or not keeps_updates() or flags.WHICH not in ['build', 'run'] or model.resource_type != 'model' -%}{{ return(false) }}{%- endif -%}
   {%- set noted = run_query("select code from state.applied where name = 'event_changes' order by note_id desc limit 1").rows -%}
   {{ return(noted | length > 0 and noted[0][0] == change_code() and load_relation(this) is not none) }}
 {% endmacro %}

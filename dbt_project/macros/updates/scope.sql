@@ -30,6 +30,7 @@
 -#}
 {% macro update_scope() %}
   {%- if model.update_scope -%}{{ return(model.update_scope) }}{%- endif -%}
+  {%- if not keeps_updates() -%}{{ return(whole_scope()) }}{%- endif -%}
   {%- do model.update({'update_scope': find_update_scope()}) -%}
   {{ return(model.update_scope) }}
 {% endmacro %}

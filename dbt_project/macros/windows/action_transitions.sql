@@ -26,8 +26,8 @@ select
     action_id,
     event_timestamp,
     counts as population_transition_counts_{{ scale }},
-    cast(list_sum(counts) as bigint) as population_transition_total_{{ scale }},
-    {{ smoothed_row('counts', 'list_sum(counts)') }} as population_probabilities_{{ scale }},
+    cast({{ list_total('counts', 'bigint') }} as bigint) as population_transition_total_{{ scale }},
+    {{ smoothed_row('counts', list_total('counts', 'bigint')) }} as population_probabilities_{{ scale }},
     {{ computed_at() }} as computed_at
 from counted
 {% endmacro %}

@@ -18,7 +18,7 @@
   {%- do found.append({'name': 'duration_ms_sum', 'increment': 'coalesce(sum(duration_ms), 0)'}) -%}
   {%- do found.append({'name': 'durations_known', 'increment': 'count(duration_ms)'}) -%}
   {%- for name in measures() -%}
-    {%- do found.append({'name': measure_column(name ~ '_sum'), 'increment': 'coalesce(sum(' ~ measure_column(name) ~ '), 0)', 'type': 'hugeint'}) -%}
+    {%- do found.append({'name': measure_column(name ~ '_sum'), 'increment': 'coalesce(sum(' ~ measure_column(name) ~ '), 0)', 'type': wide_integer()}) -%}
     {%- do found.append({'name': measure_column(name ~ '_known'), 'increment': 'count(' ~ measure_column(name) ~ ')'}) -%}
   {%- endfor -%}
   {%- do found.append({'name': 'category_change_count', 'increment': 'count(*) filter (where changes_category)'}) -%}
@@ -27,18 +27,18 @@
   {{ return(found) }}
 {% endmacro %}
 
-{#- Additive measures of an instant. The square of a gap in ms passes BIGINT beyond 35 days: HUGEINT. -#}
+{#- Additive measures of an instant. The square of a gap in ms passes BIGINT beyond 35 days. -#}
 {% macro instant_measures() %}
   {{ return([
     {'name': 'gap_ms_sum', 'increment': 'coalesce(gap_ms, 0)'},
-    {'name': 'gap_ms_square_sum', 'increment': 'coalesce(cast(gap_ms as hugeint) * gap_ms, 0)', 'type': 'hugeint'},
+    {'name': 'gap_ms_square_sum', 'increment': 'coalesce(cast(gap_ms as ' ~ wide_integer() ~ ') * gap_ms, 0)', 'type': wide_integer()},
     {'name': 'gaps_known', 'increment': 'case when gap_ms is null then 0 else 1 end'},
   ]) }}
 {% endmacro %}
 
 {#- Population deviation from integer sums; null over nothing. n * sum of squares - square of sum is exact. -#}
 {% macro deviation(n, total, squares) %}
-  {{- return('sqrt(cast(' ~ n ~ ' * ' ~ squares ~ ' - cast(' ~ total ~ ' as hugeint) * ' ~ total ~ ' as double)) / nullif(' ~ n ~ ', 0)') -}}
+  {{- return('sqrt(cast(' ~ n ~ ' * ' ~ squares ~ ' - cast(' ~ total ~ ' as ' ~ wide_integer() ~ ') * ' ~ total ~ ' as double)) / nullif(' ~ n ~ ', 0)') -}}
 {% endmacro %}
 
 {% macro mean(total, n) %}
@@ -48,5 +48,5 @@
 {#- A row of transition counts as probabilities: (count + prior / states) / (row total + prior). -#}
 {% macro smoothed_row(counts, total) %}
   {%- set size = states() | length -%}
-  {{- return('list_transform(' ~ counts ~ ', lambda n: (n + ' ~ transition_prior() ~ ' / cast(' ~ size ~ ' as double)) / (' ~ total ~ ' + ' ~ transition_prior() ~ '))') -}}
+  {{- return(list_each(counts, 'n', '(n + ' ~ transition_prior() ~ ' / cast(' ~ size ~ ' as double)) / (' ~ total ~ ' + ' ~ transition_prior() ~ ')')) -}}
 {% endmacro %}

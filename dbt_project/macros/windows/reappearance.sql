@@ -29,10 +29,10 @@
 {% macro reappearance_distances(things, owner, position) %}
     {%- for thing in things %}
     case when {{ thing.key }} is not null then
-        epoch_us(event_timestamp) - epoch_us(lag(event_timestamp) over (partition by {{ owner }}, {{ thing.key }} order by {{ position }}))
+        {{ epoch_us('event_timestamp') }} - {{ epoch_us('lag(event_timestamp) over (partition by ' ~ owner ~ ', ' ~ thing.key ~ ' order by ' ~ position ~ ')') }}
     end as {{ thing.name }}_seen_us_ago,
     case when {{ thing.key }} is not null then
-        epoch_us(lead(event_timestamp) over (partition by {{ owner }}, {{ thing.key }} order by {{ position }})) - epoch_us(event_timestamp)
+        {{ epoch_us('lead(event_timestamp) over (partition by ' ~ owner ~ ', ' ~ thing.key ~ ' order by ' ~ position ~ ')') }} - {{ epoch_us('event_timestamp') }}
     end as {{ thing.name }}_returns_in_us{{ ',' if not loop.last }}
     {%- endfor %}
 {% endmacro %}

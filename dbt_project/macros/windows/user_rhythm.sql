@@ -14,6 +14,10 @@
     ]) -%}
   {%- set hours = all_unpacked('hours', 24) -%}
   {%- set weekdays = all_unpacked('weekdays', 7) %}
+  {%- set dayparts = [] -%}
+  {%- for start in range(0, 24, 6) -%}
+    {%- do dayparts.append('cast(' ~ hours[start:start + 6] | join(' + ') ~ ' as double) / greatest(event_count, 1)') -%}
+  {%- endfor %}
 
 with {{ totals_with_reappearance(ref('int_rhythm_totals'), ref('int_events'), 'user_rhythm', scale) | trim }},
 
@@ -31,14 +35,10 @@ window_totals as (
 select
     user_id,
     event_timestamp,
-    cast([{{ hours | join(', ') }}] as bigint[]) as hour_histogram_{{ scale }},
-    cast([{{ weekdays | join(', ') }}] as bigint[]) as weekday_histogram_{{ scale }},
+    cast({{ list_of(hours) }} as {{ engine_type('bigint[]') }}) as hour_histogram_{{ scale }},
+    cast({{ list_of(weekdays) }} as {{ engine_type('bigint[]') }}) as weekday_histogram_{{ scale }},
     -- No null elements: they do not survive a feature store.
-    [
-        {%- for start in range(0, 24, 6) %}
-        cast({{ hours[start:start + 6] | join(' + ') }} as double) / greatest(event_count, 1){{ ',' if not loop.last }}
-        {%- endfor %}
-    ] as daypart_shares_{{ scale }},
+    {{ list_of(dayparts) }} as daypart_shares_{{ scale }},
     cast({{ weekdays[5:] | join(' + ') }} as double) / nullif(event_count, 0) as weekend_share_{{ scale }},
     distinct_locations as distinct_locations_{{ scale }},
     location_change_count as location_change_count_{{ scale }},

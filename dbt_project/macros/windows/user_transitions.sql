@@ -30,17 +30,17 @@ counted as (
         user_id,
         event_timestamp,
         state_index,
-        {{ '[' ~ all_unpacked('transitions', transition_cells()) | join(', ') ~ ']' if transitions_are_packed() else 'counts' }} as counts
+        {{ list_of(all_unpacked('transitions', transition_cells())) if transitions_are_packed() else 'counts' }} as counts
     from {{ in_file_order('window_totals') }}
 ),
 
 rows_now as (
-    select *, counts[state_index * {{ size }} + 1 : (state_index + 1) * {{ size }}] as row_counts
+    select *, {{ list_part('counts', 'state_index * ' ~ size, size) }} as row_counts
     from counted
 ),
 
 row_totals as (
-    select *, list_sum(row_counts) as row_total
+    select *, {{ list_total('row_counts', 'bigint') }} as row_total
     from rows_now
 ),
 
@@ -55,9 +55,9 @@ select
     user_id,
     event_timestamp,
     counts as transition_counts_{{ scale }},
-    cast(list_sum(counts) as bigint) as transition_total_{{ scale }},
+    cast({{ list_total('counts', 'bigint') }} as bigint) as transition_total_{{ scale }},
     probabilities as next_probabilities_{{ scale }},
-    -list_sum(list_transform(probabilities, lambda p: p * ln(p))) as transition_entropy_{{ scale }},
+    -{{ list_total(list_each('probabilities', 'p', 'p * ln(p)'), 'double') }} as transition_entropy_{{ scale }},
     {{ computed_at() }} as computed_at
 from smoothed
 {% endmacro %}

@@ -4,34 +4,11 @@
   totals at t as `now` and those at t - W as `past` (null where nothing was yet): (t - W, t] is their difference.
   Called with the value columns as its body; the entity's key and the instant come first.
 
-  An entry holds what is now and looks up its past; an expiry holds its past and looks up what is now. So a row
-  costs one as-of join, and as the totals are unique by key and event_timestamp, that join has one answer.
-
   In an update, only the steps from the first touched instant on are made, and `totals` has to have touched_from
   (see totals_in_reach).
 -#}
 {% macro window_steps(totals, scale, key='user_id') %}
-    {%- set update = is_update() %}
-    select
-        now.{{ key }},
-        now.event_timestamp,
-        {{ caller() | trim }}
-    from {{ '(select * from ' ~ totals ~ ' where event_timestamp >= touched_from)' if update else totals }} as now
-    {%- if scale != 'all' %}
-    {%- set width = 'to_microseconds(' ~ duration_us(scale) ~ ')' %}
-    asof left join {{ totals }} as past
-        on now.{{ key }} = past.{{ key }} and now.event_timestamp - {{ width }} >= past.event_timestamp
-    union all
-    select
-        past.{{ key }},
-        past.event_timestamp + {{ width }},
-        {{ caller() | trim }}
-    from {{ '(select * from ' ~ totals ~ ' where event_timestamp + ' ~ width ~ ' >= touched_from' ~ (' and event_timestamp + ' ~ width ~ ' <= touched_until' if is_streaming()) ~ ')' if update else totals }} as past
-    asof join {{ totals }} as now
-        on past.{{ key }} = now.{{ key }} and past.event_timestamp + {{ width }} >= now.event_timestamp
-    -- An expiry that falls on an entry has its row already.
-    where now.event_timestamp < past.event_timestamp + {{ width }}
-    {%- endif %}
+    {{- steps_of_window(totals, scale, key, caller() | trim) }}
 {% endmacro %}
 
 {#-
@@ -84,8 +61,7 @@ totals as (
   {%- if scale == 'all' -%}
     {{ return('now.' ~ name) }}
   {%- endif -%}
-  {{ return('case when past.' ~ name ~ ' is null then now.' ~ name
-      ~ ' else list_transform(list_zip(now.' ~ name ~ ', past.' ~ name ~ '), lambda pair: pair[1] - pair[2]) end') }}
+  {{ return('case when past.' ~ name ~ ' is null then now.' ~ name ~ ' else ' ~ list_less('now.' ~ name, 'past.' ~ name) ~ ' end') }}
 {% endmacro %}
 
 {#- 'in the last 7d', for descriptions. -#}

@@ -52,7 +52,7 @@ with known as (
         max(case when {{ name }} is not null then event_timestamp end) over so_far
             as last_{{ name | replace('_id', '') }}_at,
         {%- endfor %}
-        list(item_id) over (
+        array_agg(item_id) over (
             partition by user_id order by event_position rows between 6 preceding and current row
         ) as last_7_items
     from {{ 'log' if is_update() else ref('int_events') }}
@@ -66,7 +66,7 @@ gaps as (
         {%- for k in [1, 3, 5, 7] %},
         count(gap_ms) over last_{{ k }} as gap_count_{{ k }},
         sum(gap_ms) over last_{{ k }} as gap_ms_sum_{{ k }},
-        sum(cast(gap_ms as hugeint) * gap_ms) over last_{{ k }} as gap_ms_square_sum_{{ k }}
+        sum(cast(gap_ms as {{ wide_integer() }}) * gap_ms) over last_{{ k }} as gap_ms_square_sum_{{ k }}
         {%- endfor %}
     from {{ 'instants' if is_update() else ref('int_user_totals') }}
     window
@@ -93,7 +93,7 @@ select
     {{ deviation('gap_count_' ~ k, 'gap_ms_sum_' ~ k, 'gap_ms_square_sum_' ~ k) }} as gap_ms_std_last_{{ k }},
     {%- endfor %}
     -- Known items of the last 7 events, less the different ones among them.
-    cast(len(list_filter(last_7_items, lambda item: item is not null)) - list_unique(last_7_items) as bigint)
+    cast({{ list_repeats('last_7_items') }} as bigint)
         as item_repeat_count_last_7,
     {{ computed_at() }} as computed_at
 from {{ touched_instants('known') }}

@@ -55,7 +55,7 @@ with sequences as (
         event_timestamp,
         ends_instant
         {%- for name, value in arrays.items() %},
-        list({{ value }}) over last_50 as {{ name }}
+        array_agg({{ value }}) over last_50 as {{ name }}
         {%- endfor %}
     from {{ 'log' if is_update() else of_part(ref('int_events')) }}
     window last_50 as (partition by user_id order by event_position rows between 49 preceding and current row)

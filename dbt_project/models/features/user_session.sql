@@ -53,14 +53,25 @@ closed as (
 ),
 
 steps as (
-    select * exclude (has_conversion, has_intent, has_search, ends_instant, ends_session),
+    select
+        user_id,
+        event_timestamp,
+        session_ordinal,
+        session_started_at,
+        session_event_count,
+        session_conversion_count,
         true as session_is_open,
         session_ordinal - 1 as last_closed_ordinal
     from so_far
     where ends_instant
     union all
-    select * exclude (has_conversion, has_intent, has_search, ends_instant, ends_session)
-        replace (event_timestamp + to_microseconds({{ session_gap_us() }}) as event_timestamp),
+    select
+        user_id,
+        {{ add_us('event_timestamp', session_gap_us()) }},
+        session_ordinal,
+        session_started_at,
+        session_event_count,
+        session_conversion_count,
         false,
         session_ordinal
     from so_far

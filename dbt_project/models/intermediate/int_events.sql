@@ -5,7 +5,7 @@
 with ordered as (
     select
         *,
-        row_number() over in_order as event_position,
+        cast(row_number() over in_order as bigint) as event_position,
         lag(event_timestamp) over in_order as previous_event_at,
         lead(event_timestamp) over in_order as next_event_at
     from {{ of_touched(ref('stg_events')) }}
@@ -16,8 +16,8 @@ sessions as (
     select
         *,
         -- A gap of exactly session_gap still belongs to the session.
-        coalesce(epoch_us(event_timestamp) - epoch_us(previous_event_at) > {{ session_gap_us() }}, true) as starts_session,
-        coalesce(epoch_us(next_event_at) - epoch_us(event_timestamp) > {{ session_gap_us() }}, true) as ends_session,
+        coalesce({{ epoch_us('event_timestamp') }} - {{ epoch_us('previous_event_at') }} > {{ session_gap_us() }}, true) as starts_session,
+        coalesce({{ epoch_us('next_event_at') }} - {{ epoch_us('event_timestamp') }} > {{ session_gap_us() }}, true) as ends_session,
         next_event_at is distinct from event_timestamp as ends_instant
     from ordered
 ),
@@ -54,7 +54,7 @@ select
     {{ measure_column(name) }},
     {%- endfor %}
     -- From the event before, in whole milliseconds; 0 inside one instant, null for the first event.
-    (epoch_us(event_timestamp) - epoch_us(previous_event_at)) // 1000 as event_gap_ms,
+    {{ whole_quotient('(' ~ epoch_us('event_timestamp') ~ ' - ' ~ epoch_us('previous_event_at') ~ ')', 1000) }} as event_gap_ms,
     cast(hour(event_timestamp) as bigint) as hour,
     starts_session,
     ends_session,

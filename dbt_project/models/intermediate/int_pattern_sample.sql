@@ -22,5 +22,5 @@ select
     {%- endfor %}
 from days
 -- Enough to find a handful of patterns; which rows are left out depends on nothing but the rows.
-order by md5(user_id || ' ' || cast(event_timestamp as varchar)), user_id, event_timestamp
+order by md5(user_id || ' ' || cast(event_timestamp as string)), user_id, event_timestamp
 limit 20000

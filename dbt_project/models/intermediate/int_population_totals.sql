@@ -2,6 +2,8 @@
 -- Running counts of the states that came next, up to and including that day.
 {{ config(meta=population_updates({})) }}
 {%- set size = states() | length %}
+{%- set counts = [] %}
+{%- for state in states() %}{% do counts.append('cast(sum(to_' ~ loop.index0 ~ ') over so_far as bigint)') %}{% endfor %}
 {%- if releases_privately() %}
 -- depends_on: {{ ref('privacy_ledger') }}
 with per_day as (
@@ -24,7 +26,7 @@ with first_day as (
 -- On the first day every state has a row: before it there is no history, from then on there is one.
 made as (
     select
-        transition // {{ size }} as state_index,
+        {{ whole_quotient('transition', size) }} as state_index,
         {{ end_of_day('event_timestamp') }} as event_timestamp,
         transition % {{ size }} as next_state_index
     from {{ ref('int_states') }}
@@ -49,10 +51,6 @@ per_day as (
 select
     {{ state_name('state_index') }} as action_id,
     event_timestamp,
-    [
-        {%- for state in states() %}
-        cast(sum(to_{{ loop.index0 }}) over so_far as bigint){{ ',' if not loop.last }}
-        {%- endfor %}
-    ] as transition_counts
+    {{ list_of(counts) }} as transition_counts
 from per_day
 window so_far as (partition by state_index order by event_timestamp rows unbounded preceding)

@@ -8,8 +8,8 @@ with increments as (
         count(*) as event_count,
         count(*) filter (where changes_location) as location_change_count,
         {{- packed_increments('hours', 24, 'hour(event_timestamp)') }},
-        -- Monday first; ISO counts from 1.
-        {{- packed_increments('weekdays', 7, '(isodow(event_timestamp) - 1)') }}
+        -- Monday first.
+        {{- packed_increments('weekdays', 7, iso_weekday('event_timestamp')) }}
     from {{ touched_instants(ref('int_events')) }}
     group by user_id, event_timestamp
 )

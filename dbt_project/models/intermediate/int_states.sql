@@ -14,7 +14,7 @@ leaves as (
     -- A leave happens session_gap after the last event. No event can share its instant: it would belong to the session.
     select
         user_id,
-        event_timestamp + to_microseconds({{ session_gap_us() }}) as event_timestamp,
+        {{ add_us('event_timestamp', session_gap_us()) }} as event_timestamp,
         event_position,
         {{ actions() | length }} as state_index,
         true as is_leave,

@@ -8,7 +8,7 @@ with increments as (
         user_id,
         event_timestamp,
         -- The state at the end of the instant.
-        arg_max(state_index, event_position) as state_index,
+        max_by(state_index, event_position) as state_index,
         {{- packed_increments('transitions', cells, 'transition') }}
     from {{ touched_instants(ref('int_states')) }}
     group by user_id, event_timestamp
@@ -52,32 +52,16 @@ running as (
     )
 ),
 
-with_zeros_before as (
-    select
-        *,
-        transition - coalesce(lag(transition) over (
-            partition by user_id, event_timestamp order by transition
-        ), -1) - 1 as zeros_before
-    from running
-),
-
 packed as (
-    select
-        user_id,
-        event_timestamp,
-        flatten(list(
-            list_append(repeat([cast(0 as bigint)], zeros_before), transition_count) order by transition
-        )) as counts
-    from with_zeros_before
-    group by user_id, event_timestamp
+    {{- dense_lists('running', 'transition', 'transition_count', cells) }}
 )
 
 select
     instants.user_id,
     instants.event_timestamp,
     instants.state_index,
-    -- Zeros up to the last cell; a user without any transition has nothing else.
-    list_resize(coalesce(packed.counts, []), {{ cells }}, cast(0 as bigint)) as transition_counts
+    -- A user without any transition has nothing but zeros.
+    coalesce(packed.counts, cast({{ list_of([0] * cells) }} as {{ engine_type('bigint[]') }})) as transition_counts
 from instants
 left join packed using (user_id, event_timestamp)
 {%- endif %}

@@ -9,23 +9,32 @@
 
 with log_end as (
     select max(event_timestamp) as log_end from {{ ref('int_events') }}
+),
+
+conversions as (
+    select user_id, event_timestamp, conversions from {{ ref('int_user_totals') }}
+),
+
+at_now as (
+    select instants.user_id, instants.event_timestamp, now.conversions as until_now
+    from {{ asof_join(touched_instants(ref('spine')), 'conversions', ['instants', 'now'], 'user_id', 'instants.event_timestamp') }}
 )
+{%- for horizon in horizons %},
+
+at_{{ horizon }} as (
+    select instants.*, later.conversions as until_{{ horizon }}
+    from {{ asof_join('at_' ~ (horizons[loop.index0 - 1] if loop.index0 else 'now'), 'conversions', ['instants', 'later'], 'user_id', add_us('instants.event_timestamp', duration_us(horizon))) }}
+)
+{%- endfor %}
 
 select
-    spine.user_id,
-    spine.event_timestamp
+    instants.user_id,
+    instants.event_timestamp
     {%- for horizon in horizons %},
     case
-        when spine.event_timestamp + to_microseconds({{ duration_us(horizon) }}) <= log_end
-            then at_{{ horizon }}.conversions > now.conversions
+        when {{ add_us('instants.event_timestamp', duration_us(horizon)) }} <= log_end
+            then until_{{ horizon }} > until_now
     end as converted_within_{{ horizon }}
     {%- endfor %}
-from {{ touched_instants(ref('spine')) }} as spine
+from at_{{ horizons[-1] if horizons else 'now' }} as instants
 cross join log_end
-asof join {{ ref('int_user_totals') }} as now
-    on spine.user_id = now.user_id and spine.event_timestamp >= now.event_timestamp
-{%- for horizon in horizons %}
-asof join {{ ref('int_user_totals') }} as at_{{ horizon }}
-    on spine.user_id = at_{{ horizon }}.user_id
-    and spine.event_timestamp + to_microseconds({{ duration_us(horizon) }}) >= at_{{ horizon }}.event_timestamp
-{%- endfor %}

@@ -16,18 +16,23 @@ next_events as (
     select user_id, event_timestamp, item_id, category_id
     from {{ touched_instants(ref('int_events')) }}
     qualify row_number() over (partition by user_id, event_timestamp order by event_position) = 1
+),
+
+with_states as (
+    select
+        spine.user_id,
+        spine.event_timestamp,
+        next_states.state_index,
+        next_states.event_timestamp as next_state_at
+    from {{ asof_join(touched_instants(ref('spine')), 'next_states', ['spine', 'next_states'], 'user_id', 'spine.event_timestamp', compared='>', outer=true) }}
 )
 
 select
-    spine.user_id,
-    spine.event_timestamp,
-    {{ state_name('next_states.state_index') }} as next_action,
-    next_states.event_timestamp as next_state_at,
+    with_states.user_id,
+    with_states.event_timestamp,
+    {{ state_name('with_states.state_index') }} as next_action,
+    with_states.next_state_at,
     next_events.item_id as next_item_id,
     next_events.category_id as next_category_id,
-    (epoch_us(next_events.event_timestamp) - epoch_us(spine.event_timestamp)) // 1000 as next_gap_ms
-from {{ touched_instants(ref('spine')) }} as spine
-asof left join next_states
-    on spine.user_id = next_states.user_id and spine.event_timestamp < next_states.event_timestamp
-asof left join next_events
-    on spine.user_id = next_events.user_id and spine.event_timestamp < next_events.event_timestamp
+    {{ whole_quotient('(' ~ epoch_us('next_events.event_timestamp') ~ ' - ' ~ epoch_us('with_states.event_timestamp') ~ ')', 1000) }} as next_gap_ms
+from {{ asof_join('with_states', 'next_events', ['with_states', 'next_events'], 'user_id', 'with_states.event_timestamp', compared='>', outer=true) }}

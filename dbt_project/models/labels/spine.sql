@@ -19,7 +19,7 @@ landmarks as (
     -- gap of any length costs a handful of rows.
     select
         user_id,
-        event_timestamp + to_microseconds(7200000000 * cast(4 ** step as bigint)) as landmark,
+        {{ add_us('event_timestamp', '7200000000 * cast(power(4, step) as bigint)') }} as landmark,
         event_position,
         next_instant
     from instants

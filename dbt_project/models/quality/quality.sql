@@ -51,14 +51,14 @@ known_before as (
 arrival as (
     select
         count(*) filter (where event_timestamp < latest_before) as late_count,
-        quantile_disc((epoch_us(ingested_at) - epoch_us(event_timestamp)) / 1e6, [0.5, 0.9, 0.99, 1.0]) as lag_seconds
+        {{ quantiles('(' ~ epoch_us('ingested_at') ~ ' - ' ~ epoch_us('event_timestamp') ~ ') / 1e6', [0.5, 0.9, 0.99, 1.0]) }} as lag_seconds
     from events
     join known_before using (user_id, ingested_at)
 ),
 {%- else -%}
 -- The log does not say when a row arrived.
 arrival as (
-    select cast(null as bigint) as late_count, cast(null as double[]) as lag_seconds
+    select cast(null as bigint) as late_count, cast(null as {{ engine_type('double[]') }}) as lag_seconds
 ),
 {%- endif %}
 
@@ -103,16 +103,16 @@ measured (measure, key, value) as (
     select 'user_count', '', user_count from totals
     union all
     -- Seconds since 1970: every value is a number.
-    select 'first_event_at', '', epoch_us(first_event_at) / 1e6 from totals
+    select 'first_event_at', '', {{ epoch_us('first_event_at') }} / 1e6 from totals
     union all
-    select 'last_event_at', '', epoch_us(last_event_at) / 1e6 from totals
+    select 'last_event_at', '', {{ epoch_us('last_event_at') }} / 1e6 from totals
     union all
-    select 'span_days', '', (epoch_us(last_event_at) - epoch_us(first_event_at)) / 86400e6 from totals
+    select 'span_days', '', ({{ epoch_us('last_event_at') }} - {{ epoch_us('first_event_at') }}) / 86400e6 from totals
     union all
     select 'late_share', '', late_count / nullif(event_count, 0) from arrival, totals
     {%- for quantile in ['p50', 'p90', 'p99', 'max'] %}
     union all
-    select 'lag_seconds', '{{ quantile }}', lag_seconds[{{ loop.index }}] from arrival
+    select 'lag_seconds', '{{ quantile }}', {{ list_at('lag_seconds', loop.index) }} from arrival
     {%- endfor %}
     union all
     select 'ties_share', '', tied_count / nullif(event_count, 0) from ties, totals

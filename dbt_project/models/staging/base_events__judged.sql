@@ -19,7 +19,7 @@ arrivals as (
 
 judged as (
     select
-        * exclude (event_id, ingested_at, known_id, known_from, arrival),
+        {{ all_but(['event_id', 'ingested_at', 'known_id', 'known_from', 'arrival']) }},
         known_id as event_id,
         known_from as ingested_at,
         case
@@ -44,7 +44,7 @@ bots as (
 )
 
 select
-    judged.* exclude (verdict),
+    {{ all_but(['verdict'], 'judged') }},
     case when bots.user_id is not null and verdict = 'accepted' then 'bot' else verdict end as verdict
 from judged
 left join bots on judged.user_id = bots.user_id

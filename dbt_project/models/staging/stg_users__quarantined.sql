@@ -15,7 +15,7 @@ select
     user_id,
     cast(sum(events_at_instant) as bigint) as event_count,
     max(events_in_hour) as peak_events_per_hour,
-    arg_min(event_timestamp, (-events_in_hour, event_timestamp)) as peak_at,
+    min_by(event_timestamp, (-events_in_hour, event_timestamp)) as peak_at,
     min(event_timestamp) filter (where events_in_hour > {{ bot_limit() or 0 }}) as exceeded_at
 from hours
 group by user_id

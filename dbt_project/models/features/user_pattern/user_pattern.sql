@@ -6,11 +6,15 @@
     column('pattern_label', 'varchar', 'What distinguishes the pattern, as in: high purchase_share, low gap_ms_mean; inactive for 0.'),
     column('pattern_distance', 'double', 'Euclidean distance to its center, in deviations; null for 0.'),
   ]) %}
+{%- set point = [] -%}
+{%- for feature in pattern_features(scale) -%}
+  {%- do point.append('coalesce((' ~ feature.sql ~ ' - ' ~ list_at('means', loop.index) ~ ') * ' ~ list_at('scales', loop.index) ~ ', 0)') -%}
+{%- endfor %}
 
 with patterns as (
     select
-        list(center order by pattern) as centers,
-        list(pattern_label order by pattern) as labels,
+        {{ ordered_list('center', 'pattern') }} as centers,
+        {{ ordered_list('pattern_label', 'pattern') }} as labels,
         any_value(means) as means,
         any_value(scales) as scales
     from {{ ref('int_patterns') }}
@@ -22,11 +26,7 @@ points as (
         user_id,
         event_timestamp,
         event_count_{{ scale }} > 0 as is_active,
-        [
-            {%- for feature in pattern_features(scale) %}
-            coalesce(({{ feature.sql }} - means[{{ loop.index }}]) * scales[{{ loop.index }}], 0){{ ',' if not loop.last }}
-            {%- endfor %}
-        ] as point,
+        {{ list_of(point) }} as point,
         centers,
         labels
     from {{ touched_instants(ref('user_activity_' ~ scale)) }}
@@ -39,7 +39,7 @@ measured as (
         event_timestamp,
         is_active,
         labels,
-        case when is_active then list_transform(centers, lambda center: list_distance(center, point)) end as distances
+        case when is_active then {{ list_each('centers', 'center', list_distance('center', 'point')) }} end as distances
     from points
 ),
 
@@ -47,7 +47,7 @@ nearest as (
     select
         *,
         -- The first of those that are nearest.
-        cast(case when is_active then list_position(distances, list_min(distances)) else 0 end as bigint) as pattern
+        cast(case when is_active then {{ list_place('distances', list_least('distances')) }} else 0 end as bigint) as pattern
     from measured
 )
 
@@ -55,7 +55,7 @@ select
     user_id,
     event_timestamp,
     pattern,
-    case when is_active then labels[pattern] else 'inactive' end as pattern_label,
-    list_min(distances) as pattern_distance,
+    case when is_active then {{ list_at('labels', 'pattern') }} else 'inactive' end as pattern_label,
+    {{ list_least('distances') }} as pattern_distance,
     {{ computed_at() }} as computed_at
 from nearest

@@ -1,0 +1,63 @@
+"""What the benchmark of both engines reads: Spark's event log, and the tree of processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.process_tree import run_tree
+from benchmarks.spark_events import figures_by_model
+
+SQL = "org.apache.spark.sql.execution.ui."
+PLAN = """== Physical Plan ==
+Execute InsertIntoDataSourceDirCommand (1)
+
+(2) InsertIntoDataSourceDirCommand
+Arguments: Storage(Location: /a home/spark/features/user_activity_7d.parquet), parquet, true
+"""
+
+
+def task(stage: int, shuffled: int, spilled: int = 0) -> dict[str, object]:
+    metrics = {
+        "Shuffle Write Metrics": {"Shuffle Bytes Written": shuffled},
+        "Disk Bytes Spilled": spilled,
+        "Output Metrics": {"Bytes Written": 1},
+        "Executor Run Time": 10,
+    }
+    return {"Event": "SparkListenerTaskEnd", "Stage ID": stage, "Task Metrics": metrics}
+
+
+def test_tasks_are_of_the_model_whose_folder_the_statement_writes(tmp_path: Path) -> None:
+    start = SQL + "SparkListenerSQLExecutionStart"
+    events = [
+        {"Event": start, "executionId": 4, "physicalPlanDescription": PLAN},
+        # The write itself runs as an execution of its own, under the statement's.
+        {"Event": start, "executionId": 5, "physicalPlanDescription": "no folder"},
+        {
+            "Event": "SparkListenerJobStart",
+            "Stage IDs": [1, 2],
+            "Properties": {"spark.sql.execution.id": "5", "spark.sql.execution.root.id": "4"},
+        },
+        task(1, 100),
+        task(2, 50, spilled=7),
+        {"Event": "SparkListenerJobStart", "Stage IDs": [3], "Properties": {}},
+        task(3, 9),
+    ]
+    (tmp_path / "local-1").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert figures_by_model(tmp_path) == {
+        "user_activity_7d": {
+            "shuffle_bytes": 150,
+            "spill_bytes": 7,
+            "written_bytes": 2,
+            "task_ms": 20,
+        },
+        "": {"shuffle_bytes": 9, "spill_bytes": 0, "written_bytes": 1, "task_ms": 10},
+    }
+
+
+def test_memory_is_that_of_all_processes() -> None:
+    # A child that holds 100 MB for a second, which the program beside it does not.
+    child = "import time; x = bytearray(100 * 2**20); time.sleep(1)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    assert run_tree([sys.executable, "-c", program]).peak_mb > 100
