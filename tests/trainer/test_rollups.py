@@ -210,7 +210,7 @@ def test_the_network_of_a_period_learns_and_is_read(
     fitted: tuple[Recurrent, Dataset, Training],
 ) -> None:
     model, dataset, _ = fitted
-    fresh = model._fresh_network()
+    fresh = model.fresh_network()
     for period in ("day", "week"):
         trained = model.network.coarse[period].cell.weight_hh_l0
         assert not torch.equal(trained, fresh.coarse[period].cell.weight_hh_l0)

@@ -130,7 +130,7 @@ def test_rows_of_one_buffer_train_as_those_in_memory(
     networks = []
     for each in (HeldRows(tensors, fit, config), rows):
         with reproducible(config.seed, 1):
-            network = held._fresh_network()
+            network = held.fresh_network()
             train_rows(network, each, None, config, silent)
         networks.append(network.state_dict())
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])

@@ -74,6 +74,7 @@ def test_an_unrolled_cell_answers_as_the_cell_does(kind: type[nn.RNNBase]) -> No
     torch.testing.assert_close(UnrolledCell(cell).forward(inputs), cell(inputs)[0])
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 def test_opacus_gives_the_same_gradients_of_an_lstm() -> None:
     torch.manual_seed(0)
     theirs = DPLSTM(5, 6, 2, batch_first=True)
