@@ -15,6 +15,7 @@ from typing import Any
 STEPS = {
     "csv_header": "scalespace_log",
     "duckdb_columns": "scalespace_staging",
+    "forgotten_users": "scalespace_users",
     "journal_files": "scalespace_journal",
     "prepare": "scalespace_publishing",
     "problem_with": "scalespace_log",
