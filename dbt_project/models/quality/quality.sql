@@ -85,7 +85,7 @@ nulls as (
 
 -- Events outside the taxonomy, rejected or made another action, by UTC day: a new kind of event begins on some day.
 unknown_actions as (
-    select cast(cast(event_timestamp as date) as varchar) as utc_day, count(*) as event_count
+    select cast(cast(event_timestamp as date) as string) as utc_day, count(*) as event_count
     from {{ ref('base_events__judged') }}
     where verdict = 'unknown_action' or (verdict = 'accepted' and not {{ is_known_action('raw_action_type') }})
     group by utc_day
