@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -96,6 +97,7 @@ class PostgresServer:
     def stop(self) -> None:
         """Kill it, and remove its folder."""
         if self._process is not None:
-            self._process.terminate()
+            # On SIGTERM it would wait for clients that keep their connections open.
+            self._process.send_signal(signal.SIGINT)
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
