@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from feature_repo.errors import BadInput
 from trainer.columns import Columns as C
 from trainer.dataset import Taxonomy
+from trainer.feature_rows import FeatureRows
 from trainer.instants import Instants, show_instant
 from trainer.labels import Labels, seconds_until
 from trainer.sequences import Sequences
@@ -51,7 +52,8 @@ class Examples:
     instants
         # [rows]
     features
-        # [rows], one column a feature; of many rows they are not in memory
+        # [rows], one column a feature; of many rows they are not in memory, and those of a request
+        are still packed
     states
         # [rows], the user's current state as an index: the last action, or ``leave`` where the
         session is closed; -1 where there is no history
@@ -72,7 +74,7 @@ class Examples:
     owners: NDArray[np.int64]
     ends: NDArray[np.int64]
     instants: Instants
-    features: pa.Table | StoredFeatures
+    features: pa.Table | FeatureRows | StoredFeatures
     states: NDArray[np.int64]
     labels: NDArray[np.int64]
     landmarks: NDArray[np.bool_]
@@ -278,20 +280,7 @@ def build_examples(
         Parts(each.train[used], each.valid[used], each.test[used]) for each in every
     )
     features = fetched(fetch, labels.users, labels.instants, scratch)
-    owners = np.searchsorted(labels.sequences.users, labels.users)
-    examples = Examples(
-        sequences=labels.sequences,
-        owners=owners,
-        ends=labels.sequences.offsets[owners] + labels.positions,
-        instants=labels.instants,
-        features=features,
-        states=current_states(features, taxonomy.states),
-        labels=state_indices(labels.next_actions, taxonomy.states),
-        landmarks=labels.landmarks,
-        conversions=labels.conversions,
-        waits=labels.waits,
-        watched=labels.watched,
-    )
+    examples = labelled(labels, features, taxonomy.states)
     return Dataset(
         taxonomy,
         cuts,
@@ -341,8 +330,41 @@ def _all_parts(
     ]
 
 
+def labelled(
+    labels: Labels, features: pa.Table | StoredFeatures, states: tuple[str, ...]
+) -> Examples:
+    """Examples of labelled instants, whether or not their labels have arrived.
+
+    Parameters
+    ----------
+    labels
+        The instants.
+    features
+        # [rows], their features
+    states
+        Names of the states.
+    """
+    owners = np.searchsorted(labels.sequences.users, labels.users)
+    return Examples(
+        sequences=labels.sequences,
+        owners=owners,
+        ends=labels.sequences.offsets[owners] + labels.positions,
+        instants=labels.instants,
+        features=features,
+        states=current_states(features, states),
+        labels=state_indices(labels.next_actions, states),
+        landmarks=labels.landmarks,
+        conversions=labels.conversions,
+        waits=labels.waits,
+        watched=labels.watched,
+    )
+
+
 def unlabelled(
-    sequences: Sequences, instants: Instants, features: pa.Table, states: tuple[str, ...]
+    sequences: Sequences,
+    instants: Instants,
+    features: pa.Table | FeatureRows,
+    states: tuple[str, ...],
 ) -> Examples:
     """Examples to predict for: one a user, at the end of the user's sequence."""
     rows = len(sequences.users)

@@ -5,6 +5,7 @@ A request reads 150 features of one user: as many columns of Arrow cost more tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +54,11 @@ class Layout:
         for feature in wanted:
             pair = feature.name, PACKED_KINDS[feature.type]
             self.kinds.setdefault(feature.view, []).append(pair)
-        #: Of each view, the features that are no numbers.
-        self.others = {
-            view: [name for name, kind in pairs if kind not in NUMBERS]
+        #: Of each view, its features that are numbers, and those that are none.
+        self.alike = {
+            (view, is_number): [name for name, kind in pairs if (kind in NUMBERS) == is_number]
             for view, pairs in self.kinds.items()
+            for is_number in (True, False)
         }
         self._places: dict[tuple[str, ...], tuple[list[RowSchema], _Places]] = {}
 
@@ -111,7 +113,7 @@ class FeatureRows:
         self.num_rows = num_rows
         self._layout = layout
         self._packed = packed
-        self._unpacked: dict[str, dict[str, pa.Array]] = {}
+        self._unpacked: dict[tuple[str, bool], dict[str, pa.Array]] = {}
 
     @property
     def column_names(self) -> list[str]:
@@ -125,17 +127,16 @@ class FeatureRows:
     def array(self, name: str) -> pa.Array:
         """A column in one piece; # [rows]."""
         feature = self._layout.by_name[name]
-        schema, rows = self._packed[feature.view]
-        if PACKED_KINDS[feature.type] in NUMBERS:
-            column = schema.unpack(rows, [name])[name]
-            if feature.type == "TIMESTAMP":  # kept as seconds
-                return column.view(pa.timestamp("s")).cast(pa.timestamp("us"))
-            return column
-        unpacked = self._unpacked.get(feature.view)
+        # Who asks for one number, or one text, of a view asks for the others as well.
+        group = feature.view, PACKED_KINDS[feature.type] in NUMBERS
+        unpacked = self._unpacked.get(group)
         if unpacked is None:
-            unpacked = schema.unpack(rows, self._layout.others[feature.view])
-            self._unpacked[feature.view] = unpacked
-        return unpacked[name]
+            schema, rows = self._packed[feature.view]
+            unpacked = self._unpacked[group] = schema.unpack(rows, self._layout.alike[group])
+        column = unpacked[name]
+        if feature.type == "TIMESTAMP":  # kept as seconds
+            return column.view(pa.timestamp("s")).cast(pa.timestamp("us"))
+        return column
 
     def numbers(self, names: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Numbers and instants, all at once.
@@ -161,10 +162,17 @@ class FeatureRows:
         values[:, doubles] = bits[:, doubles].view(np.float64)
         return values.T, nulls.T
 
-    def to_table(self) -> pa.Table:
-        """All columns."""
-        return pa.table({name: self.array(name) for name in self.column_names})
+    def take(self, rows: pa.Array) -> FeatureRows:
+        """Some of the rows; nothing is unpacked."""
+        places = rows.to_pylist()
+        packed = {
+            view: (schema, [own[place] for place in places])
+            for view, (schema, own) in self._packed.items()
+        }
+        return FeatureRows(self._layout, packed, len(places))
 
-    def take(self, rows: pa.Array) -> pa.Table:
-        """Some of the rows, as a table."""
-        return self.to_table().take(rows)
+
+def as_table(features: pa.Table | FeatureRows, names: Sequence[str] | None = None) -> pa.Table:
+    """Columns of features as a table, however they are held; all of them without names."""
+    names = features.column_names if names is None else names
+    return pa.table({name: features[name] for name in names})

@@ -51,7 +51,7 @@ from trainer.ranking.rows import make_rankings
 from trainer.runs import Run, write_run
 from trainer.sequences import Sequences
 from trainer.splits import Cuts, stopping_rows, users_held_out
-from trainer.team import Team, joined
+from trainer.team import Team, joined, processes
 from trainer.together import follow
 from trainer.training import reproducible
 
@@ -151,7 +151,7 @@ def read_training_set(
             home / FOLDER,
         )
         if any(is_ranking(config, model) for model in models):
-            dataset = with_rankings(dataset, home, config.federated.by != "none")
+            dataset = with_rankings(dataset, home)
         users = known_users(dataset.examples.sequences, dataset.cuts.train_end, dataset.held_out)
         cut = np.repeat(dataset.cuts.train_end, len(users))
         at_cut = features_at(store, users, cut, transitions)
@@ -202,16 +202,27 @@ def fit(
         The run's folder; ``None`` in a process that only trained with the first one.
     """
     device = choose_device(config.device)  # refused before anything is read
+    if processes() > 1:
+        _refuse_alone(config)
     with joined(device) as team:
-        if team.size > 1 and config.model != "recurrent":
-            raise BadInput(
-                f"model={config.model} is fitted by one process; "
-                "torchrun is for model=recurrent alone"
-            )
         if team.rank > 0:
             follow(team, device)
             return None
         return _fit(home, config, device, team, report, track, resume)
+
+
+def _refuse_alone(config: FitConfig) -> None:
+    """Refuse what one process has to fit, in each of several."""
+    if config.model != "recurrent":
+        raise BadInput(
+            f"model={config.model} is fitted by one process; torchrun is for model=recurrent alone"
+        )
+    for key, is_set in (
+        ("privacy.epsilon", config.privacy.epsilon is not None),
+        ("federated.by", config.federated.by != "none"),
+    ):
+        if is_set:
+            raise BadInput(f"{key} is fitted by one process; start it without torchrun")
 
 
 def _fit(
@@ -227,8 +238,6 @@ def _fit(
     private = config.privacy.epsilon is not None
     if private:
         config = private_config(config, Taxonomy.from_vars(dataset_vars(home)))
-        if team.size > 1:
-            raise BadInput("privacy.epsilon: one process fits privately; start it without torchrun")
         if resume:
             raise BadInput("--resume: the noise of a private fit is secret and stands in no file")
     beside = tuple(name for name in BASELINES if name != config.model)
@@ -375,13 +384,12 @@ def make_training(
     )
 
 
-def with_rankings(dataset: Dataset, home: Path, federated: bool = False) -> Dataset:
+def with_rankings(dataset: Dataset, home: Path) -> Dataset:
     """The same with which item, and which category, comes next, where the log has them.
 
-    Not where users are held out, or where clients keep their rows: how popular a value is counts
-    everybody's events.
+    Not where users are held out: how popular a value is counts everybody's events, theirs too.
     """
-    if dataset.held_out is not None or federated:
+    if dataset.held_out is not None:
         return dataset
     logs = read_target_logs(labels_dir(home), features_dir(home))
     return replace(dataset, rankings=make_rankings(dataset, logs))
@@ -443,7 +451,4 @@ def read_dataset(home: Path, run: Run, rankings: bool = False) -> Dataset:
         waits = config.tasks.next_time > 0
         scratch = home / FOLDER
         dataset = build_examples(labels, taxonomy, fetch, run.cuts, waits, hold_out, scratch)
-        federated = config.federated.by != "none"
-        return (
-            with_rankings(dataset, home, federated) if rankings and is_ranking(config) else dataset
-        )
+        return with_rankings(dataset, home) if rankings and is_ranking(config) else dataset

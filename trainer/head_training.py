@@ -16,7 +16,8 @@ from trainer.config import FitConfig
 from trainer.early_stopping import EarlyStopping
 from trainer.models.heads import ConversionHead
 from trainer.models.network import Network
-from trainer.training import LEAST_WEIGHT, Targets, Tensors, chunks_of, encode_batch
+from trainer.tensors import Targets, Tensors
+from trainer.training import LEAST_WEIGHT, chunks_of, encode_batch
 
 _BATCH = 256
 

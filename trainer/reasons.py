@@ -25,6 +25,7 @@ from torch import Tensor
 from trainer.chunks import make_windows
 from trainer.columns import Columns as C
 from trainer.examples import Examples
+from trainer.feature_rows import as_table
 from trainer.models.recurrent import Recurrent
 from trainer.rollups import dated
 from trainer.sequences import MISSING, Sequences
@@ -254,13 +255,13 @@ def with_own_counts(example: Examples, counts: NDArray[np.int64], state: int) ->
     """
     rows, size = counts.shape
     several = example.take(np.zeros(rows, dtype=np.int64)).loaded()
-    assert isinstance(several.features, pa.Table)
-    column = several.features[C.TRANSITION_COUNTS].combine_chunks()
+    features = as_table(several.features)
+    column = features[C.TRANSITION_COUNTS].combine_chunks()
     matrices = column.flatten().to_numpy().reshape(rows, size, size).copy()
     matrices[:, state] = counts
-    place = several.features.column_names.index(C.TRANSITION_COUNTS)
+    place = features.column_names.index(C.TRANSITION_COUNTS)
     changed = pa.array(matrices.reshape(rows, -1).tolist(), column.type)
-    features = several.features.set_column(place, C.TRANSITION_COUNTS, changed)
+    features = features.set_column(place, C.TRANSITION_COUNTS, changed)
     return replace(several, features=features)
 
 

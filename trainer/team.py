@@ -69,6 +69,11 @@ class Team:
 ALONE = Team()
 
 
+def processes() -> int:
+    """How many processes ``torchrun`` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
     """Join the processes that ``torchrun`` started; alone without it.
@@ -83,7 +88,7 @@ def joined(device: torch.device) -> Iterator[Team]:
     BadInput
         When another process ends before the work is done.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = processes()
     if size == 1:
         yield ALONE
         return

@@ -76,8 +76,8 @@ def prepared_rows(
     """
     config = model.config
     row_bytes = 4 * len(model.context.columns) + _FIXED_BYTES
-    fitting = len(training.examples) * row_bytes <= BUFFER_BYTES
-    if fitting and training.team.size == 1:
+    held = len(training.examples) * row_bytes <= BUFFER_BYTES and training.team.size == 1
+    if held or training.clients is not None:  # a client's rows are picked out of all
         tensors, fit, stop = held_tensors(model, training, device)
         parts = (fit, stop) if conversions else (fit.without_conversions, stop.without_conversions)
         yield PreparedRows(

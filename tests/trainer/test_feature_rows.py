@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.packing import RowSchema
-from trainer.feature_rows import PACKED_KINDS, FeatureRows, Layout
+from trainer.feature_rows import PACKED_KINDS, FeatureRows, Layout, as_table
 from trainer.features import Feature
 from trainer.inputs import FeatureEncoder
 
@@ -69,7 +69,10 @@ def test_columns_are_those_that_were_packed(rows: FeatureRows) -> None:
         else:
             assert found == VALUES[name], name
     assert rows["seen_at"].type == pa.timestamp("us")
-    assert rows.take(pa.array([2, 0]))["city"].to_pylist() == [None, "Oslo"]
+    some = rows.take(pa.array([2, 0]))
+    assert some.num_rows == 2
+    assert some["city"].to_pylist() == [None, "Oslo"]
+    assert as_table(some, ["count_7d"]).to_pydict() == {"count_7d": [-(2**62), 3]}
 
 
 def test_numbers_come_at_once_and_in_the_order_asked_for(rows: FeatureRows) -> None:
@@ -84,7 +87,7 @@ def test_numbers_come_at_once_and_in_the_order_asked_for(rows: FeatureRows) -> N
 
 
 def test_an_encoder_reads_them_as_it_reads_a_table(rows: FeatureRows) -> None:
-    table = pa.table({name: rows.array(name) for name in rows.column_names})
+    table = as_table(rows)
     now = np.array(["2024-03-01T00:00:00.123456"] * 3, dtype="datetime64[us]")
     training = pa.concat_tables(
         [table.set_column(5, "transitions", pa.array([[1, 2], [0, 4], None]))] * 30

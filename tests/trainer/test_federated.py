@@ -78,9 +78,10 @@ def test_two_clients_are_averaged_by_their_rows_by_hand() -> None:
 
 
 @FLOWER
-def test_one_client_and_one_round_are_a_central_fit(given: Callable) -> None:
-    keys = ("stopping.share=0", "epochs=3", "federated.rounds=1", "federated.epochs=3")
-    config, training, _ = given(*keys)
+@pytest.mark.parametrize("keys", [(), ("encoder.coarse=[day]",)], ids=["events", "days too"])
+def test_one_client_and_one_round_are_a_central_fit(given: Callable, keys: tuple[str, ...]) -> None:
+    rounds = ("stopping.share=0", "epochs=3", "federated.rounds=1", "federated.epochs=3")
+    config, training, _ = given(*rounds, *keys)
     users = len(training.examples.sequences.users)
     alone = replace(training, clients=np.zeros(users, dtype=np.int64))
     central, federated = weights(fitted(config, training)), weights(fitted(config, alone))

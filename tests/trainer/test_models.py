@@ -57,7 +57,8 @@ from trainer.models.marginal import Marginal
 from trainer.models.markov import Markov
 from trainer.models.recurrent import Recurrent
 from trainer.sequences import Sequences
-from trainer.training import Targets, _mean_loss
+from trainer.tensors import Targets
+from trainer.training import _mean_loss
 from trainer.training_rows import HeldRows
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)

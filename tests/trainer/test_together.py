@@ -17,8 +17,11 @@ import torch
 import yaml
 from team_member import fitted, toy_log, toy_training
 
+from feature_repo.errors import BadInput
 from trainer import training_set
 from trainer.config import load_config
+from trainer.fitting import fit
+from trainer.models.base import silent
 
 MEMBER = Path(__file__).with_name("team_member.py")
 # What draws random numbers by row would draw others in each process.
@@ -126,6 +129,23 @@ def test_without_the_first_process_the_others_end_and_a_new_fit_goes_on(
     assert resumed["loss"] == whole["loss"]
     for name, weights in whole["weights"].items():
         assert torch.equal(resumed["weights"][name], weights)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("model=logistic", "model=logistic is fitted by one process"),
+        ("privacy.epsilon=8", "privacy.epsilon is fitted by one process"),
+        ("federated.by=users", "federated.by is fitted by one process"),
+    ],
+)
+def test_what_one_process_fits_is_refused_in_each_of_several(
+    key: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Before they wait for each other: there is no second process here.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match=said):
+        fit(tmp_path, load_config(None, [key]), silent)
 
 
 @pytest.mark.slow

@@ -107,15 +107,9 @@ class Recurrent:
                 if training.clients is None:
                     self.curve = train_together(self.network, prepared, config, training)
                 else:
-                    tensors, fit, stop = prepared.held(self, training, device)
                     self.curve = train_by_clients(
                         self.network,
-                        settled(self.network, tensors),
-                        *(
-                            (fit.without_conversions, stop.without_conversions)
-                            if after
-                            else (fit, stop)
-                        ),
+                        *prepared.held(self, training, device),
                         config,
                         training.clients[examples.owners],
                         training.report,

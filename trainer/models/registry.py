@@ -56,7 +56,12 @@ def make_model(name: ModelName, config: FitConfig, features: Sequence[Feature]) 
 
 
 def is_ranking(config: FitConfig, name: ModelName | None = None) -> bool:
-    """Whether a model, by default the configured one, says which item or category comes next."""
+    """Whether a model, by default the configured one, says which item or category comes next.
+
+    None does where clients keep their rows: how popular a value is counts everybody's events.
+    """
+    if config.federated.by != "none":
+        return False
     name = name or config.model
     tasks = config.tasks
     return name in RANKS or (name == "recurrent" and tasks.next_item + tasks.next_category > 0)

@@ -16,7 +16,7 @@ from feature_repo.home import labels_dir
 from feature_repo.manifest import dataset_vars
 from trainer.config import MonitorConfig
 from trainer.dataset import Taxonomy
-from trainer.examples import Examples, current_states, state_indices
+from trainer.examples import Examples, labelled
 from trainer.features import Feature, features_at, open_checked_store
 from trainer.fitting import one_publication
 from trainer.instants import Instants, parse_duration, show_duration, show_instant
@@ -126,7 +126,9 @@ def monitor(
             )
         rows = labels.take(periods.of(labels.instants) >= 0)
         report(f"reading {len(run.features)} features at {len(rows.users):,} instants")
-        examples = _examples(home, run, rows, taxonomy)
+        store = open_checked_store(home, run.features, run.name)
+        features = features_at(store, rows.users, rows.instants, run.features)
+        examples = labelled(rows, features, taxonomy.states)
     outside = Outside.read(home, labels)
     before = outside.share(reference.periods.start, reference.periods.ends[-1])
     watched = Watched(run.model, run.features, taxonomy, run.cuts.train_end)
@@ -161,26 +163,6 @@ def _refuse_others(config: MonitorConfig, fitted: MonitorConfig) -> None:
                 f"monitor.{key}={getattr(config, key)}: the run's reference was counted with "
                 f"{getattr(fitted, key)}; run trainer fit monitor.{key}={getattr(config, key)}"
             )
-
-
-def _examples(home: Path, run: Run, labels: Labels, taxonomy: Taxonomy) -> Examples:
-    """Rows of the log as examples, whether or not their labels have arrived."""
-    store = open_checked_store(home, run.features, run.name)
-    features = features_at(store, labels.users, labels.instants, run.features)
-    owners = np.searchsorted(labels.sequences.users, labels.users)
-    return Examples(
-        sequences=labels.sequences,
-        owners=owners,
-        ends=labels.sequences.offsets[owners] + labels.positions,
-        instants=labels.instants,
-        features=features,
-        states=current_states(features, taxonomy.states),
-        labels=state_indices(labels.next_actions, taxonomy.states),
-        landmarks=labels.landmarks,
-        conversions=labels.conversions,
-        waits=labels.waits,
-        watched=labels.watched,
-    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from trainer.private.guarantee import Guarantee
 from trainer.private.inputs import fixed_context, fixed_events
 from trainer.private.training import train_privately
 from trainer.splits import Cuts
-from trainer.training import Targets, reproducible
+from trainer.tensors import Targets
+from trainer.training import reproducible
 
 if TYPE_CHECKING:
     from trainer.models.recurrent import Recurrent

@@ -10,7 +10,8 @@ from torch.nn import functional
 from trainer.models.network import Network, SequenceEncoder
 from trainer.private.cells import UnrolledCell
 from trainer.private.records import RecordBatch
-from trainer.training import LEAST_WEIGHT, Targets, Tensors
+from trainer.tensors import Targets, Tensors
+from trainer.training import LEAST_WEIGHT
 
 
 def record_gradients(

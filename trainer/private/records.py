@@ -1,4 +1,7 @@
-"""Records: what each user gives to learn from, in one piece, so that he can be weighed as one."""
+"""Records: what each user gives to learn from, in one piece, so that he can be weighed as one.
+
+They are the chunks of :mod:`trainer.chunks`, but one a user and no more.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.training import Tensors
-
-
-@dataclass(frozen=True)
-class Records:
-    """One truncated sequence a user.
-
-    Attributes
-    ----------
-    starts, stops
-        # [records], flat positions; the network reads ``starts:stops``
-    order
-        # [scored], the examples that are scored, those of one record together
-    bounds
-        # [records + 1]; the examples of record ``r`` are ``order[bounds[r]:bounds[r + 1]]``
-    """
-
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    order: NDArray[np.int64]
-    bounds: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.starts)
+from trainer.chunks import Chunks
+from trainer.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class RecordBatch:
     real: NDArray[np.bool_]
 
 
-def make_records(tensors: Tensors, rows: NDArray[np.int64], scored: int, burn_in: int) -> Records:
+def make_records(tensors: Tensors, rows: NDArray[np.int64], scored: int, burn_in: int) -> Chunks:
     """One record for each user of some examples.
 
     Parameters
@@ -77,7 +58,7 @@ def make_records(tensors: Tensors, rows: NDArray[np.int64], scored: int, burn_in
     kept = last[order] > final[record] - scored
     counts = np.bincount(record[kept], minlength=len(final))
     begins = np.maximum(first[order][ends], final - scored + 1 - burn_in)
-    return Records(
+    return Chunks(
         starts=begins,
         stops=final + 1,
         order=rows[order][kept],
@@ -85,7 +66,7 @@ def make_records(tensors: Tensors, rows: NDArray[np.int64], scored: int, burn_in
     )
 
 
-def pad(records: Records, last: NDArray[np.int64], members: NDArray[np.int64]) -> RecordBatch:
+def pad(records: Chunks, last: NDArray[np.int64], members: NDArray[np.int64]) -> RecordBatch:
     """Some records side by side.
 
     Parameters

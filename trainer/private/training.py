@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 
+from trainer.chunks import Chunks
 from trainer.config import FitConfig
 from trainer.models.base import Report
 from trainer.models.network import Network
@@ -16,9 +17,9 @@ from trainer.private.accounting import Mechanism
 from trainer.private.gradients import record_gradients
 from trainer.private.guarantee import Guarantee
 from trainer.private.noise import gaussian_like, secret_generator
-from trainer.private.records import Records, make_records, pad
+from trainer.private.records import make_records, pad
 from trainer.progress import Track, untracked
-from trainer.training import Targets, Tensors
+from trainer.tensors import Targets, Tensors
 
 _AT_ONCE = 64  # records whose gradients are held in memory
 
@@ -111,7 +112,7 @@ def private_step(
     optimizer: DPOptimizer,
     tensors: Tensors,
     targets: Targets,
-    records: Records,
+    records: Chunks,
     members: NDArray[np.int64],
 ) -> None:
     """One step over some records, which may be none: noise is added all the same.

@@ -20,7 +20,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from feature_repo.errors import BadInput
+from trainer.columns import Columns as C
 from trainer.examples import Examples
+from trainer.feature_rows import as_table
 from trainer.features import Feature
 from trainer.instants import Instants
 from trainer.monitoring.bins import feature_columns
@@ -117,10 +119,7 @@ class ServedDrift(Collector):
             return
         names = [feature.name for feature in self._features]
         features = pa.concat_tables(
-            [
-                pa.table({name: e.features[name] for name in names}).filter(pa.array(there))
-                for e, _, there in rows
-            ]
+            [as_table(e.features, names).filter(pa.array(there)) for e, _, there in rows]
         )
         instants: Instants = np.concatenate([e.instants[there] for e, _, there in rows])
         users = [user for e, _, there in rows for user in e.users[there]]
@@ -140,10 +139,10 @@ class ServedDrift(Collector):
 
     def _answers(self, said: list[Prediction]) -> Answers:
         actions = np.array([[each.next_action[state] for state in self._states] for each in said])
-        prefix = "converted_within_"
+        prefix = C.converted_within("")
         horizons = [name.removeprefix(prefix) for name in said[0].conversion]
         chances = {
-            horizon: np.array([each.conversion[prefix + horizon] for each in said])
+            horizon: np.array([each.conversion[C.converted_within(horizon)] for each in said])
             for horizon in horizons
         }
         return Answers(actions, chances)

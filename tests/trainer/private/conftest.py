@@ -23,7 +23,7 @@ from trainer.examples import Dataset
 from trainer.models.base import Training
 from trainer.models.recurrent import Recurrent
 from trainer.private.records import make_records
-from trainer.training import Targets
+from trainer.tensors import Targets
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainer.chunks import Chunks
 from trainer.config import FitConfig
 from trainer.models.network import Network
-from trainer.private.records import Records
-from trainer.training import Targets, Tensors
+from trainer.tensors import Targets, Tensors
 
 
 @dataclass(frozen=True)
@@ -18,4 +18,4 @@ class Small:
     network: Network
     tensors: Tensors
     targets: Targets
-    records: Records
+    records: Chunks

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import synthetic_log as synthetic
 from serving_home import Served as Home
 
 from trainer.examples import Examples
+from trainer.feature_rows import as_table
 from trainer.models.served import Served
 from trainer.prediction import Predictor
 from trainer.runs import load_served_run
@@ -43,7 +43,7 @@ def test_leaving_an_event_out_equals_never_having_had_it(
         place = reason.place
         kept = synthetic.Log(("a", "b"), {USER: [*history[:place], *history[place + 1 :]]})
         sequence = synthetic.features_at(kept, [USER], [served.log.end])
-        values = examples.features.take(pa.array([0]))
+        values = as_table(examples.features)
         for name in (n for n in values.column_names if n.startswith("sequence_")):
             values = values.set_column(values.column_names.index(name), name, sequence[name])
         expected = model.predict_proba(_examples(values, examples, model))
