@@ -6,7 +6,6 @@
 import argparse
 import os
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.measurement import Aim, Result, add_common_arguments, run, working_folder
+from benchmarks.homes import build_features, trainer
+from benchmarks.measurement import Aim, Result, add_common_arguments, working_folder
 from benchmarks.settings import DRIFT_SEEDS, DRIFT_USERS
 
 START = datetime(2024, 1, 1)
@@ -74,18 +74,6 @@ def write_dataset(folder: Path, seeds: int, users: int) -> Path:
     path = folder / "drift.yml"
     path.write_text(yaml.safe_dump(dataset))
     return path
-
-
-def build_features(dataset: str, home: Path) -> None:
-    """Build and apply in processes of their own."""
-    for step in ("build", "apply"):
-        trainer(dataset, home, step)
-
-
-def trainer(dataset: str, home: Path, *arguments: str) -> None:
-    """Run one command of the trainer."""
-    command = [sys.executable, "-m", "trainer.cli", *arguments, "--dataset", dataset]
-    run(command, env={"SCALESPACE_HOME": str(home)})
 
 
 def planted(arguments: argparse.Namespace) -> Result:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.drift import RETAIL, build_features
+from benchmarks.drift import RETAIL
+from benchmarks.homes import build_features
 from benchmarks.measurement import Aim, Result, add_common_arguments, working_folder
 from trainer.config import FitConfig, load_config
 

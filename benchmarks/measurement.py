@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.settings import SEED
 
@@ -77,6 +77,25 @@ class Failed(SystemExit):
         super().__init__(message)
         self.reason = reason
 
+    @classmethod
+    def with_end(cls, reason: str, command: Sequence[str], text: str) -> "Failed":
+        """Return it with the end of what a command said."""
+        tail = "\n".join(text.splitlines()[-25:])
+        return cls(reason, f"{' '.join(command)}: {reason}\n{tail}")
+
+
+def start(
+    command: Sequence[str], env: Mapping[str, str] | None, output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a command in the repository's root, which writes all that it says to a file."""
+    return subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+    )
+
 
 def run(
     command: Sequence[str],
@@ -98,13 +117,7 @@ def run(
     """
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-        )
+        process = start(command, env, output)
         too_long = threading.Event()
 
         def stop() -> None:
@@ -133,8 +146,7 @@ def run(
             reason = "out of memory"
         else:
             reason = f"ended with {process.returncode}"
-        tail = "\n".join(text.splitlines()[-25:])
-        raise Failed(reason, f"{' '.join(command)}: {reason}\n{tail}")
+        raise Failed.with_end(reason, command, text)
     return Finished(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from benchmarks.drift import RETAIL, build_features
+from benchmarks.drift import RETAIL
+from benchmarks.homes import build_features
 from benchmarks.measurement import ROOT, Aim, Result, add_common_arguments, working_folder
 from trainer.config import load_config
 from trainer.ranking import neural

@@ -6,9 +6,9 @@ of ``benchmarks/peers-requirements.txt``: its pins are not ours.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from benchmarks.homes import build_features, trainer
 from benchmarks.measurement import (
     ROOT,
     Result,
@@ -34,12 +34,9 @@ def measure(arguments: argparse.Namespace) -> Result:
     with working_folder(arguments.work) as work:
         for log in arguments.logs:
             home = work / log
-            environment = {"SCALESPACE_HOME": str(home)}
-            given = ("--dataset", f"data/{log}.yml")
-            trainer = (sys.executable, "-m", "trainer.cli")
-            for command in ("build", "apply"):
-                run([*trainer, command, *given], environment)
-            run([*trainer, "fit", *given, f"seed={arguments.seed}"], environment)
+            dataset = f"data/{log}.yml"
+            build_features(dataset, home)
+            trainer(dataset, home, "fit", f"seed={arguments.seed}")
             ours = run_module("peers_rows", home, home).report()
             peer = run(
                 [

@@ -4,19 +4,11 @@
 """
 
 import argparse
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurement import (
-    ROOT,
-    Result,
-    add_common_arguments,
-    run,
-    run_module,
-    working_folder,
-)
+from benchmarks.homes import build_features
+from benchmarks.measurement import Result, add_common_arguments, run_module, working_folder
 from benchmarks.settings import (
     PRIVACY_EPOCHS,
     PRIVACY_EPSILONS,
@@ -59,20 +51,7 @@ def build(name: str, work: Path, homes: Path | None) -> Path:
     if homes is not None and (homes / name / "features").exists():
         return homes / name
     home = work / name
-    environment = {"SCALESPACE_HOME": str(home)}
-    dataset = f"data/{name}.yml"
-    project = str(ROOT / "dbt_project")
-    run(
-        [
-            *(sys.executable, "-c", "from dbt.cli.main import cli; cli()", "run"),
-            *("--project-dir", project, "--profiles-dir", project),
-            *("--vars", (ROOT / dataset).read_text()),
-        ],
-        environment,
-    )
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "trainer.cli", "apply", "--dataset", dataset]
-    run(command, {**environment, "PYTHONPATH": paths})
+    build_features(f"data/{name}.yml", home)
     return home
 
 

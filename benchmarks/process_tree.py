@@ -1,17 +1,16 @@
 """Time and memory of a process with all that it starts: Spark's work is done in a Java process."""
 
 import os
-import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.measurement import ROOT, Failed, Finished
+from benchmarks.measurement import Failed, Finished, start
 
 EVERY_S = 0.2
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -42,13 +41,7 @@ def run_tree(command: Sequence[str], env: Mapping[str, str] | None = None) -> Fi
 
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-        )
+        process = start(command, env, output)
         watcher = threading.Thread(target=watch, args=(process.pid,), daemon=True)
         watcher.start()
         try:
@@ -63,8 +56,7 @@ def run_tree(command: Sequence[str], env: Mapping[str, str] | None = None) -> Fi
         output.seek(0)
         text = output.read().decode(errors="replace")
     if code:
-        tail = "\n".join(text.splitlines()[-25:])
-        raise Failed(f"ended with {code}", f"{' '.join(command)}: ended with {code}\n{tail}")
+        raise Failed.with_end(f"ended with {code}", command, text)
     return Finished(seconds, sum(cpu.values()), peak, text)
 
 
@@ -72,7 +64,7 @@ def tree(root: int) -> list[int]:
     """Return a process and all that descend from it."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
-        fields = _stat(int(path.name))
+        fields = stat_fields(int(path.name))
         if fields:
             children.setdefault(int(fields[1]), []).append(int(path.name))
     found = [root]
@@ -83,14 +75,17 @@ def tree(root: int) -> list[int]:
 
 def _usage(pid: int) -> tuple[float, int]:
     """CPU seconds so far, and resident pages; nothing for a process that is gone."""
-    fields = _stat(pid)
+    fields = stat_fields(pid)
     if not fields:
         return 0.0, 0
-    return (int(fields[11]) + int(fields[12])) / _TICKS, int(fields[21])
+    return (int(fields[11]) + int(fields[12])) / TICKS, int(fields[21])
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the third on; a program's name may hold anything."""
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/<pid>/stat from the third on; none of a process that is gone.
+
+    They follow the program's name, which may hold anything and ends with the last bracket.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -9,7 +9,6 @@ lie in ``data/logs``; CDNOW and MovieLens are what ``data/unpack_cdnow.py`` and
 import argparse
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.measurement import (
-    ROOT,
-    Aim,
-    Result,
-    add_common_arguments,
-    run,
-    working_folder,
-)
+from benchmarks.homes import build_features, trainer
+from benchmarks.measurement import ROOT, Aim, Result, add_common_arguments, working_folder
 from benchmarks.settings import QUALITY_SEEDS
 
 LOGS = (
@@ -117,15 +110,9 @@ def _events(log: str) -> Path:
 
 def _compare(log: str, home: Path, seeds: int, seed: int) -> Metrics:
     """Build a log and compare all models on it, as a user does."""
-    environment = {"SCALESPACE_HOME": str(home)}
-    given = ("--dataset", f"data/{log}.yml")
-    trainer = (sys.executable, "-m", "trainer.cli")
-    for command in ("build", "apply"):
-        run([*trainer, command, *given], environment)
-    run(
-        [*trainer, "compare", *given, "--seeds", str(seeds), f"seed={seed}", *OVERRIDES],
-        environment,
-    )
+    dataset = f"data/{log}.yml"
+    build_features(dataset, home)
+    trainer(dataset, home, "compare", "--seeds", str(seeds), f"seed={seed}", *OVERRIDES)
     return json.loads((home / "reports" / "compare.json").read_text())
 
 

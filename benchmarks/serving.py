@@ -27,6 +27,7 @@ from benchmarks.measurement import (
     run_module,
     working_folder,
 )
+from benchmarks.process_tree import TICKS, stat_fields, tree
 from benchmarks.settings import SERVING_CONNECTIONS, SERVING_RATE, SERVING_SECONDS
 
 SCRIPT = ROOT / "benchmarks" / "serving.lua"
@@ -53,31 +54,22 @@ class Server:
 
     def peak_mb(self) -> float:
         """Return the largest resident memory of the server and of the processes that it started."""
-        return sum(int(status.get("VmHWM", "0").split()[0]) for status in self._tree()) / 1024
+        return sum(map(_largest_kb, tree(self.process.pid))) / 1024
 
     def cpu_seconds(self) -> float:
         """Return the user and system time that they have taken."""
-        ticks = 0
-        for status in self._tree():
-            # After the name, which may hold anything and ends with the last bracket.
-            stat = (
-                Path(f"/proc/{status['Pid'].strip()}/stat").read_text().rpartition(")")[2].split()
-            )
-            ticks += sum(map(int, stat[11:15]))  # with that of processes that have ended
-        return ticks / os.sysconf("SC_CLK_TCK")
+        # With that of processes that have ended.
+        times = (stat_fields(pid)[11:15] for pid in tree(self.process.pid))
+        return sum(int(each) for four in times for each in four) / TICKS
 
-    def _tree(self) -> list[dict[str, str]]:
-        """Return the status of the server's process and of all that descend from it."""
-        family = {self.process.pid}
-        found = []
-        for path in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda p: int(p.parts[2])):
-            with contextlib.suppress(OSError):
-                lines = path.read_text().splitlines()
-                status = dict(line.split(":", 1) for line in lines if ":" in line)
-                if int(status["Pid"]) in family or int(status["PPid"]) in family:
-                    family.add(int(status["Pid"]))
-                    found.append(status)
-        return found
+
+def _largest_kb(pid: int) -> int:
+    """Largest resident memory of a process; 0 of one that is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
 
 
 def measure(arguments: argparse.Namespace) -> Result:

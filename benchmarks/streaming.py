@@ -7,11 +7,8 @@ that is sustained; then at fixed rates, for the time from arrival to visible.
 
 import argparse
 import logging
-import os
 import random
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -24,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from benchmarks.homes import build_features
 from benchmarks.measurement import Aim, Result, add_common_arguments, size, working_folder
 from benchmarks.settings import (
     ACTIONS,
@@ -125,13 +123,7 @@ def _build(work: Path, events: int) -> tuple[str, Path]:
         "action_roles": {"search": "search", "cart": "intent", "purchase": "conversion"},
     }
     dataset.write_text(yaml.safe_dump(content))
-    for command in ("build", "apply"):
-        subprocess.run(
-            [sys.executable, "-m", "trainer.cli", command, "--dataset", str(dataset)],
-            env={**os.environ, "SCALESPACE_HOME": str(home)},
-            check=True,
-            capture_output=True,
-        )
+    build_features(str(dataset), home)
     return str(dataset), home
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from feature_repo.errors import BadInput
 from feature_repo.home import features_dir, label_path, online_now_path, online_store_path
+from trainer.checkpoints import FOLDER
 from trainer.columns import Columns as C
 from trainer.config import load_config
 from trainer.dataset import DatasetFile
@@ -31,6 +32,7 @@ from trainer.finding import files_with, holds, quoted
 from trainer.forgotten import Forgotten, pseudonym, read_forgotten, write_forgotten
 from trainer.models.base import Report, read_json
 from trainer.runs import CONFIG, LATEST, MODELS, RUN, SPLIT
+from trainer.scratch import remove_left
 from trainer.splits import read_cuts, users_held_out
 from trainer.streaming.forgetting import empty_lines
 
@@ -201,17 +203,17 @@ def _purge_warehouse(path: Path) -> None:
 
     The change log goes with it: a build has just taken all of it in, and it names who was touched.
     """
-    fresh, old = path.with_name(f"{path.name}.fresh"), path.with_name(path.name)
+    fresh = path.with_name(f"{path.name}.fresh")
     fresh.unlink(missing_ok=True)
     try:
         with duckdb.connect() as connection:
-            connection.execute(f"attach '{quoted(old)}' as was")
+            connection.execute(f"attach '{quoted(path)}' as was")
             connection.execute("delete from was.main.event_changes")
             connection.execute(f"attach '{quoted(fresh)}' as fresh")
             connection.execute("copy from database was to fresh")
             connection.execute("detach was")
             connection.execute("detach fresh")
-        os.replace(fresh, old)
+        os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
         Path(f"{path}.wal").unlink(missing_ok=True)
@@ -227,15 +229,16 @@ def _remove_publications(home: Path) -> Iterator[Path]:
 
 
 def _remove_reports(home: Path, user: str) -> Iterator[Path]:
-    """Remove reports that show users, and checkpoints, which learned from them."""
+    """Remove reports that show users, and what fits that were killed left: it learned from them."""
     for path in sorted((home / "reports").glob("*")):
         if path.is_file() and path.name not in _HOLD_NO_USERS and holds(path, user.encode()):
             path.unlink()
             yield path
-    for pattern in ("checkpoints/*.pt", "feast/*.damaged"):
+    for pattern in (f"{FOLDER}/*.pt", "feast/*.damaged"):
         for path in sorted(home.glob(pattern)):
             path.unlink()
             yield path
+    yield from remove_left(home / FOLDER)
 
 
 def _sync_online(home: Path, report: Report) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -111,26 +111,23 @@ def fetched(
         return fetch(users, instants)
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=".parquet", dir=scratch)
-    os.close(handle)
-    try:
-        with space_named("the features", scratch):
-            _write(Path(name), fetch, users, instants)
-        file = pq.ParquetFile(pa.OSFile(name, "rb"))
-    finally:
-        Path(name).unlink()
+    # Without a name from the start: nothing is left of it, also where this process is killed.
+    handle = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the reader keeps it
+    with space_named("the features", scratch):
+        _write(handle, fetch, users, instants)
+    file = pq.ParquetFile(handle)
     sizes = [file.metadata.row_group(place).num_rows for place in range(file.num_row_groups)]
     return StoredFeatures(file, np.cumsum([0, *sizes]))
 
 
-def _write(path: Path, fetch: Fetch, users: NDArray, instants: Instants) -> None:
+def _write(file: IO[bytes], fetch: Fetch, users: NDArray, instants: Instants) -> None:
     writer: pq.ParquetWriter | None = None
     try:
         for begin in range(0, len(users), FETCHED_ROWS):
             rows = slice(begin, begin + FETCHED_ROWS)
             table = fetch(users[rows], instants[rows])
             if writer is None:
-                writer = pq.ParquetWriter(path, table.schema, compression="lz4")
+                writer = pq.ParquetWriter(file, table.schema, compression="lz4")
             writer.write_table(table, row_group_size=_GROUP_ROWS)
             del table
     finally:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.models.base import Training
-from trainer.row_groups import space_named
+from trainer.scratch import scratch_folder
 from trainer.tensors import Targets, Tensors
 from trainer.training_rows import BUFFER_BYTES, HeldRows, Rows, StoredRows, store_rows
 
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from trainer.models.recurrent import Recurrent
 
 FIT, STOP = "fit", "stop"  # folders of stored rows
-_SCRATCH, _LOCK = "rows-", "lock"
 _FIXED_BYTES = 64  # of a row, beside its context
 
 
@@ -116,28 +112,6 @@ def prepared_rows(
         assert stores[0] is not None
         means = (sums / rows).astype(np.float32)
         yield PreparedRows(stores[0], stores[1], means, folder)
-
-
-@contextlib.contextmanager
-def scratch_folder(parent: Path | None) -> Iterator[Path]:
-    """A folder that is removed afterwards; those that killed processes left are removed too.
-
-    Parameters
-    ----------
-    parent
-        Where it stands; by default with temporary files, which are not looked through.
-    """
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(f"{_SCRATCH}*"):
-            with contextlib.suppress(OSError), (left / _LOCK).open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever lives holds his own
-                shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent) as name:
-        folder = Path(name)
-        with space_named("the training rows", parent), (folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
 
 
 def held_tensors(

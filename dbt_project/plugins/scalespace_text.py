@@ -29,6 +29,8 @@ def problem_with_text_model(home: str) -> str:
 def embed_texts(home: str, texts: str) -> str:
     """Embed each text once; those that an earlier build embedded keep their vectors.
 
+    Texts that are not asked for any more are not kept: what left the log leaves its copies.
+
     Parameters
     ----------
     home : str
@@ -48,9 +50,11 @@ def embed_texts(home: str, texts: str) -> str:
         table = pq.read_table(path)
         known = dict(zip(*(table[name].to_pylist() for name in ("text", "vector")), strict=True))
     fresh = sorted(set(wanted) - known.keys())
-    if fresh:
-        known |= dict(zip(fresh, _embed(fresh), strict=True))
-        table = pa.table({"text": list(known), "vector": list(known.values())})
+    if fresh or len(known) > len(set(wanted)):
+        known |= dict(zip(fresh, _embed(fresh), strict=True)) if fresh else {}
+        known = {text: known[text] for text in dict.fromkeys(wanted)}
+        schema = pa.schema([("text", pa.string()), ("vector", pa.list_(pa.float64()))])
+        table = pa.table({"text": list(known), "vector": list(known.values())}, schema=schema)
         partial = path.with_suffix(".partial")
         pq.write_table(table, partial, compression="zstd")
         partial.replace(path)

@@ -131,6 +131,35 @@ def test_a_dataset_that_asks_for_what_is_not_there(
     assert "no column 'wordz'" in " ".join(unknown.output.split())
 
 
+def test_texts_that_left_the_log_leave_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(PROJECT / "plugins"))
+    import scalespace_text
+
+    asked: list[list[str]] = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        asked.append(texts)
+        return [[float(len(text))] for text in texts]
+
+    monkeypatch.setattr(scalespace_text, "_embed", embed)
+
+    def vectors(*texts: str) -> list[list[float]]:
+        return json.loads(scalespace_text.embed_texts(str(tmp_path), json.dumps(texts)))
+
+    def kept() -> list[str]:
+        return sorted(pq.read_table(tmp_path / "item_texts.parquet")["text"].to_pylist())
+
+    assert vectors("cup", "spoon", "cup") == [[3.0], [5.0], [3.0]]
+    assert vectors("spoon", "a mug") == [[5.0], [5.0]]
+    assert asked == [["cup", "spoon"], ["a mug"]]  # each once
+    assert kept() == ["a mug", "spoon"]
+    assert vectors("spoon") == [[5.0]]
+    assert (kept(), len(asked)) == (["spoon"], 2)
+    assert vectors() == [] and kept() == []
+
+
 @pytest.mark.skipif(find_spec(TEXT_MODEL) is None, reason="the extra text is not installed")
 def test_the_first_text_of_an_item_is_embedded_once(
     build: Callable[..., Build], tmp_path: Path

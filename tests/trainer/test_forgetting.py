@@ -143,6 +143,10 @@ def place(dbt_session: DbtSession, tmp_path_factory: pytest.TempPathFactory) -> 
     for run, train_end in (("1-early", "2023-12-01"), ("2-late", "2024-01-08")):
         write_run(place.home / "models" / run, train_end)
     (place.home / "reports" / "report.html").write_text(f"<p>{GONE}</p>")
+    # What a fit that was killed learned from.
+    (place.home / "checkpoints" / "rows-dead").mkdir(parents=True)
+    (place.home / "checkpoints" / "rows-dead" / "rows").write_bytes(ITEM.encode())
+    (place.home / "checkpoints" / "fit.pt").write_bytes(b"weights")
     return place
 
 
@@ -165,7 +169,8 @@ def test_it_says_what_it_did(place: Place, done: forgetting.Forgetting) -> None:
     assert done.in_log == 12
     assert done.journal_lines == 1
     names = {path.name for path in done.removed}
-    assert "report.html" in names
+    assert {"report.html", "fit.pt", "rows-dead"} <= names
+    assert not list((place.home / "checkpoints").iterdir())
     early, run = done.seen_by or ()
     assert (early.run, early.trained) == ("1-early", False)  # fitted before his first event
     assert (run.run, run.trained) == ("2-late", True)

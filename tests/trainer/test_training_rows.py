@@ -25,10 +25,11 @@ from trainer.labels import read_labels
 from trainer.models.base import Training, silent
 from trainer.models.recurrent import Recurrent
 from trainer.row_groups import RowGroups, RowGroupWriter
+from trainer.scratch import scratch_folder
 from trainer.stored_features import StoredFeatures
 from trainer.training import reproducible, train_rows
 from trainer.training_rows import HeldRows, StoredRows, store_rows
-from trainer.training_set import counted, held_tensors, scratch_folder, targets_of
+from trainer.training_set import counted, held_tensors, targets_of
 from trainer.user_rows import evenly
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)

@@ -192,5 +192,8 @@ def read_reference(folder: Path) -> Reference:
     """
     path = folder / REFERENCE
     if not path.is_file():
-        raise BadInput(f"{path}: this run kept no reference to compare with; run trainer fit again")
+        raise BadInput(
+            f"{path}: this run kept no reference to compare with; run trainer fit again, without "
+            "privacy.epsilon: a private run keeps none"
+        )
     return Reference.from_json(read_json(path))
