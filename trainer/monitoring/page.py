@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from feature_repo.atomic import replacing
 from trainer.evaluation import TASK
 from trainer.features import scale_order
 from trainer.monitoring.bins import LABELS, NOW, PREDICTIONS
 from trainer.monitoring.comparing import Moved
 from trainer.monitoring.monitor import Monitoring
-from trainer.report import drift_charts
+from trainer.report import drift_charts, files
 
 PAGE = "monitor.html"
 _FARTHEST = 25
@@ -22,18 +20,7 @@ _FARTHEST = 25
 
 def write_page(home: Path, found: Monitoring) -> Path:
     """Write the page; it needs no network and no script, and names no user."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(drift_charts.__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("monitor.html").render(**_content(found))
-    path = home / "reports" / PAGE
-    with replacing(path) as fresh:
-        fresh.write_text(page, encoding="utf-8")
-    return path
+    return files.write_page(home / "reports" / PAGE, "monitor.html", **_content(found))
 
 
 def group_order(group: str) -> tuple[int, tuple[int, str]]:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from feature_repo.atomic import replacing
 from trainer.ablation import source_worth
 from trainer.backtesting import REPORT as BACKTESTED
 from trainer.backtesting import SPLITS as FOLDS
@@ -26,6 +24,7 @@ from trainer.models.recurrent import Recurrent
 from trainer.monitoring.monitor import REPORT as MONITORED
 from trainer.reliability import reliability, top_reliability
 from trainer.report import charts, source_charts
+from trainer.report.files import write_page
 from trainer.report.pictures import Picture, span
 from trainer.report.users import ShownUser, shown_users
 from trainer.runs import Run
@@ -77,18 +76,7 @@ def write_report(home: Path, run: Run, report: Report) -> Path:
     dataset = read_dataset(home, run)
     with reproducible(run.config.seed, run.config.threads):
         content = _content(home, run, dataset, report)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(**content)
-    path = home / "reports" / REPORT
-    with replacing(path) as fresh:
-        fresh.write_text(page, encoding="utf-8")
-    return path
+    return write_page(home / "reports" / REPORT, "report.html", **content)
 
 
 def _content(home: Path, run: Run, dataset: Dataset, report: Report) -> dict[str, Any]:
