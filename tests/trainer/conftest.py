@@ -15,7 +15,6 @@ sys.path.append(str(Path(__file__).parent))
 import synthetic_log as synthetic
 
 from trainer.config import FitConfig, load_config
-from trainer.dataset import Taxonomy
 from trainer.examples import Dataset, build_examples
 from trainer.fitting import make_training, population_counts
 from trainer.labels import read_labels
@@ -54,14 +53,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Data
         pq.write_table(spine, folder / "spine.parquet")
         pq.write_table(label_next, folder / "label_next.parquet")
         pq.write_table(synthetic.events_table(log), folder / "events.parquet")
-        taxonomy = Taxonomy(
-            dataset="toy",
-            actions=log.actions,
-            session_gap=np.timedelta64(30 * 60 * 1_000_000, "us"),
-            longest_horizon=np.timedelta64(0, "us"),
-            train_end=np.datetime64(train_end, "us"),
-            valid_end=np.datetime64(valid_end, "us"),
-        )
+        taxonomy = synthetic.taxonomy_of(log, train_end, valid_end)
 
         def fetch(users: np.ndarray, instants: np.ndarray):
             return synthetic.features_at(log, users.tolist(), instants.tolist())

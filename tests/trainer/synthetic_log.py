@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainer.dataset import Taxonomy
 from trainer.features import Feature
 
 START = datetime(2024, 1, 1)
@@ -103,6 +104,24 @@ class Log:
 
 
 # ---- laws ----------------------------------------------------------------------------------------
+
+
+def taxonomy_of(
+    log: Log, train_end: datetime, valid_end: datetime, horizons: dict[str, timedelta] | None = None
+) -> Taxonomy:
+    """What a dataset file says of a log."""
+    horizons = horizons or {}
+    return Taxonomy(
+        dataset="toy",
+        actions=log.actions,
+        session_gap=np.timedelta64(GAP).astype("timedelta64[us]"),
+        longest_horizon=np.timedelta64(max(horizons.values(), default=timedelta(0))).astype(
+            "timedelta64[us]"
+        ),
+        train_end=np.datetime64(train_end, "us"),
+        valid_end=np.datetime64(valid_end, "us"),
+        horizons=tuple(horizons),
+    )
 
 
 def order_two_log(users: int, events: int, seed: int = 0) -> Log:

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,16 @@ from typing import Any
 import numpy as np
 import synthetic_log as synthetic
 import torch
+from toy_fits import fitted
 
 from feature_repo.errors import BadInput
 from trainer import together, training_set
 from trainer.checkpoints import Checkpoint
 from trainer.config import load_config
-from trainer.dataset import Taxonomy
 from trainer.examples import build_examples
 from trainer.fitting import make_training, population_counts
 from trainer.labels import read_labels
 from trainer.models.base import Training, silent
-from trainer.models.recurrent import Recurrent
 from trainer.team import joined
 
 TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
@@ -41,14 +39,7 @@ def toy_log() -> synthetic.Log:
 def toy_training(folder: Path, config: Any) -> Training:
     """The training part of the toy, whose labels stand in a folder."""
     log = toy_log()
-    taxonomy = Taxonomy(
-        dataset="toy",
-        actions=log.actions,
-        session_gap=np.timedelta64(30 * 60 * 1_000_000, "us"),
-        longest_horizon=np.timedelta64(0, "us"),
-        train_end=np.datetime64(TRAIN_END, "us"),
-        valid_end=np.datetime64(VALID_END, "us"),
-    )
+    taxonomy = synthetic.taxonomy_of(log, TRAIN_END, VALID_END)
 
     def fetch(users: np.ndarray, instants: np.ndarray):
         return synthetic.features_at(log, users.tolist(), instants.tolist())
@@ -58,12 +49,6 @@ def toy_training(folder: Path, config: Any) -> Training:
     end = dataset.cuts.train_end.item()
     counts = population_counts(synthetic.features_at(log, users, [end] * len(users)), log.states)
     return make_training(dataset, counts, config, silent)
-
-
-def fitted(given: dict[str, Any], training: Training, **more: Any) -> Recurrent:
-    model = Recurrent(load_config(None, given["keys"]), synthetic.INPUTS)
-    model.fit(replace(training, **more))
-    return model
 
 
 def dying(batch: int) -> Any:
@@ -92,7 +77,7 @@ def main() -> None:
         checkpoint = Checkpoint(Path(given["out"]) / "fit.ckpt", given.get("resume", False))
         more = {} if dies is None else {"track": dies}
         model = fitted(
-            given,
+            load_config(None, given["keys"]),
             training,
             team=team,
             checkpoint=checkpoint,

@@ -18,7 +18,6 @@ from trainer import metrics
 from trainer.calibration import intercept, platt, slope_over_time
 from trainer.config import FitConfig, load_config
 from trainer.conversion_evaluation import score_conversion
-from trainer.dataset import Taxonomy
 from trainer.evaluation import evaluate
 from trainer.examples import Dataset, build_examples
 from trainer.fitting import make_training, population_counts
@@ -182,15 +181,7 @@ def make_shop(tmp_path_factory: pytest.TempPathFactory) -> MakeShop:
         pq.write_table(label_next, folder / "label_next.parquet")
         pq.write_table(conversion_table(log, spine), folder / "label_conversion.parquet")
         pq.write_table(synthetic.events_table(log), folder / "events.parquet")
-        taxonomy = Taxonomy(
-            dataset="toy",
-            actions=log.actions,
-            session_gap=np.timedelta64(30 * 60 * 1_000_000, "us"),
-            longest_horizon=7 * DAY,
-            train_end=np.datetime64(TRAIN_END, "us"),
-            valid_end=np.datetime64(VALID_END, "us"),
-            horizons=tuple(HORIZONS),
-        )
+        taxonomy = synthetic.taxonomy_of(log, TRAIN_END, VALID_END, HORIZONS)
         labels = read_labels(folder, True, taxonomy.horizons)
         dataset = build_examples(
             labels,

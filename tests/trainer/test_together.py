@@ -15,7 +15,8 @@ import pytest
 import synthetic_log as synthetic
 import torch
 import yaml
-from team_member import fitted, toy_log, toy_training
+from team_member import toy_log, toy_training
+from toy_fits import fitted
 
 from feature_repo.errors import BadInput
 from trainer import training_set
@@ -91,7 +92,8 @@ def test_two_processes_end_where_one_does(
     given = {"labels": str(labels), "keys": keys, "out": str(tmp_path / "two"), "buffer": buffer}
     two = trained(2, given)
     monkeypatch.setattr(training_set, "BUFFER_BYTES", buffer)
-    one = fitted(given, toy_training(labels, load_config(None, keys)))
+    config = load_config(None, keys)
+    one = fitted(config, toy_training(labels, config))
     assert two["loss"] == pytest.approx([epoch.loss for epoch in one.curve], abs=1e-6)
     for name, weights in one.network.state_dict().items():
         assert two["weights"][name].numpy() == pytest.approx(weights.numpy(), abs=2e-6), name

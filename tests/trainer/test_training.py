@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import synthetic_log as synthetic
 import torch
 from rich.console import Console
+from toy_fits import fitted, same_weights
 
 from feature_repo.errors import BadInput
 from trainer import terminal
@@ -46,18 +46,6 @@ def training(
     log = synthetic.order_two_log(users=20, events=30)
     dataset = make_dataset(log, TRAIN_END, VALID_END, landmarks=True, waits=True)
     return training_of(log, dataset, config)
-
-
-def fitted(config: FitConfig, training: Training, **more: Any) -> Recurrent:
-    model = Recurrent(config, synthetic.INPUTS)
-    model.fit(replace(training, **more))
-    return model
-
-
-def same_weights(one: Recurrent, other: Recurrent) -> bool:
-    left, right = one.network.state_dict(), other.network.state_dict()
-    assert left.keys() == right.keys()
-    return all(torch.equal(left[name], right[name]) for name in left)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pytest
 import synthetic_log as synthetic
 import torch
+from toy_fits import fitted, same_weights
 
 from trainer import labels, stored_features, training_set
 from trainer.checkpoints import Checkpoint
@@ -67,17 +67,6 @@ def held(config: FitConfig, training: Training) -> Recurrent:
 def small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A buffer of 60 rows or so, of the hundreds that there are."""
     monkeypatch.setattr(training_set, "BUFFER_BYTES", 60 * 200)
-
-
-def fitted(config: FitConfig, training: Training, **more: Any) -> Recurrent:
-    model = Recurrent(config, synthetic.INPUTS)
-    model.fit(replace(training, **more))
-    return model
-
-
-def same_weights(one: Recurrent, other: Recurrent) -> bool:
-    left, right = one.network.state_dict(), other.network.state_dict()
-    return all(torch.equal(left[name], right[name]) for name in left)
 
 
 def test_arrays_come_back_from_their_row_groups(tmp_path: Path) -> None:
