@@ -1,7 +1,8 @@
 """Where one machine ends: the whole layer by DuckDB and by Spark, by size of the log.
 
-``python -m benchmarks.scaling`` prints one table and writes it as JSON. It needs the extra
-``spark`` and a Java runtime.
+``python -m benchmarks.scaling`` prints two tables and writes them as JSON. It needs the extra
+``spark`` and a Java runtime. All of it takes hours: with ``--resume``, what an earlier run measured
+with the same parameters is kept, so that sizes and engines may be measured one after the other.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from benchmarks.measurement import (
     add_common_arguments,
     run_module,
     size,
+    versions,
     working_folder,
 )
 from benchmarks.process_tree import run_tree
@@ -27,6 +29,7 @@ from benchmarks.settings import EVENTS_PER_USER, SCALING_EVENTS
 from benchmarks.spark_events import figures_by_model
 
 CORES = 2
+ENGINES = ("duckdb", "spark")
 # {stage: how its models' names begin}; the first that fits.
 STAGES = {
     "log and verdicts": ("base_", "stg_", "event_"),
@@ -44,49 +47,84 @@ STAGES = {
 
 def scaling(arguments: argparse.Namespace) -> list[Result]:
     """Build logs of several sizes with both engines; then say what each stage cost per event."""
-    sizes, seed = tuple(arguments.events), arguments.seed
-    parameters = {"events": sizes, "seed": seed, "Spark": f"local[{CORES}]"}
-    trial = sizes != SCALING_EVENTS
+    parameters = {"seed": arguments.seed, "memory": arguments.memory, "Spark": f"local[{CORES}]"}
     whole = Result(
-        "scaling", f"The whole layer, {EVENTS_PER_USER} events a user", parameters, trial
+        "scaling", f"The whole layer, {EVENTS_PER_USER} events a user", parameters, trial=True
     )
-    stages = Result("scaling_stages", "Of one event, by stage", dict(parameters), trial)
+    stages = Result("scaling_stages", "Of one event, by stage", dict(parameters), trial=True)
+    if arguments.resume:
+        for result in (whole, stages):
+            result.rows = measured_before(result, arguments.results)
     with working_folder(arguments.work) as work:
-        for events in sizes:
+        for events in arguments.events:
+            done = {row["engine"] for row in whole.rows if row["events"] == events}
+            missing = [engine for engine in arguments.engines if engine not in done]
             log = work / "log.parquet"
-            run_module(
-                *("data", "log", log, "--events", events),
-                *("--users", max(1, events // EVENTS_PER_USER), "--seed", seed),
-            )
-            rows = {}
-            for engine in arguments.engines:
-                home, events_log = work / engine, work / "events"
-                shutil.rmtree(events_log, ignore_errors=True)
-                events_log.mkdir()
-                done = build(home, log, engine, events_log, arguments.memory)
-                figures = figures_by_model(events_log) if engine == "spark" else {}
-                shuffled = sum(f["shuffle_bytes"] for f in figures.values())
-                rows[engine] = run_module("checks", "rows", home / "features").report()["rows"]
-                whole.add(
-                    events=events,
-                    engine=engine,
-                    **done.figures(),
-                    **{
-                        "models alone": models_seconds(home),
-                        "rows of features": rows[engine],
-                        "files": len(list((home / "features/").rglob("*.parquet")))
-                        if engine == "spark"
-                        else len(list((home / "features/").glob("*.parquet"))),
-                        "MB published": _megabytes(home),
-                        "MB shuffled": shuffled / 2**20 if figures else None,
-                    },
+            if missing:
+                run_module(
+                    *("data", "log", log, "--events", events),
+                    *("--users", max(1, events // EVENTS_PER_USER), "--seed", arguments.seed),
                 )
-                for stage, cells in by_stage(home, figures, events).items():
+            for engine in missing:
+                one, its_stages = _measure(work, log, events, engine, arguments.memory)
+                whole.add(events=events, engine=engine, **one)
+                for stage, cells in its_stages.items():
                     stages.add(events=events, engine=engine, stage=stage, **cells)
-                shutil.rmtree(home)
-            if len(set(rows.values())) > 1:
-                raise SystemExit(f"the engines publish different numbers of rows: {rows}")
+                for result in (whole, stages):
+                    result.finish(arguments.results)
+    for result in (whole, stages):
+        result.rows.sort(key=lambda row: (row["events"], row["engine"]))
+    check_equal(whole.rows)
+    found = {(row["events"], row["engine"]) for row in whole.rows}
+    whole.trial = stages.trial = found != {(n, e) for n in SCALING_EVENTS for e in ENGINES}
     return [whole, stages]
+
+
+def measured_before(result: Result, folder: Path) -> list[dict[str, Any]]:
+    """Return the rows that an unfinished run with the same parameters has left."""
+    path = folder / f"{result.name}-trial.json"
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    same = content["parameters"] == result.parameters and content["versions"] == versions()
+    return content["rows"] if same else []
+
+
+def check_equal(rows: list[dict[str, Any]]) -> None:
+    """Stop where the engines published different numbers of rows of one log."""
+    published: dict[int, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        published[row["events"]][row["engine"]] = row["rows of features"]
+    for events, by_engine in published.items():
+        if len(set(by_engine.values())) > 1:
+            raise SystemExit(
+                f"of {events:,} events the engines publish different numbers of rows: {by_engine}"
+            )
+
+
+def _measure(
+    work: Path, log: Path, events: int, engine: str, memory: str
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The figures of one build, and those of its stages."""
+    home, events_log = work / engine, work / "events"
+    shutil.rmtree(events_log, ignore_errors=True)
+    events_log.mkdir()
+    done = build(home, log, engine, events_log, memory)
+    figures = figures_by_model(events_log) if engine == "spark" else {}
+    shuffled = sum(f["shuffle_bytes"] for f in figures.values())
+    published = (home / "features").resolve()
+    pattern = "*/*.parquet" if engine == "spark" else "*.parquet"
+    one = {
+        **done.figures(),
+        "models alone": models_seconds(home),
+        "rows of features": run_module("checks", "rows", home / "features").report()["rows"],
+        "files": len(list(published.glob(pattern))),
+        "MB published": _megabytes(home),
+        "MB shuffled": shuffled / 2**20 if figures else None,
+    }
+    its_stages = by_stage(home, figures, events)
+    shutil.rmtree(home)
+    return one, its_stages
 
 
 def build(home: Path, log: Path, engine: str, events_log: Path, memory: str) -> Finished:
@@ -159,10 +197,11 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=size, nargs="+", default=SCALING_EVENTS)
-    parser.add_argument(
-        "--engines", nargs="+", choices=("duckdb", "spark"), default=("duckdb", "spark")
-    )
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--memory", default="6g", help="of DuckDB, and of Spark's Java process")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what an unfinished run has measured"
+    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
     for result in scaling(arguments):

@@ -6,7 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.measurement import Result
 from benchmarks.process_tree import run_tree
+from benchmarks.scaling import check_equal, measured_before
 from benchmarks.spark_events import figures_by_model
 
 SQL = "org.apache.spark.sql.execution.ui."
@@ -61,3 +65,24 @@ def test_memory_is_that_of_all_processes() -> None:
     child = "import time; x = bytearray(100 * 2**20); time.sleep(1)"
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     assert run_tree([sys.executable, "-c", program]).peak_mb > 100
+
+
+def test_a_run_goes_on_where_another_ended(tmp_path: Path) -> None:
+    first = Result("scaling", "title", {"seed": 7}, trial=True)
+    first.add(events=100, engine="spark", seconds=3.0)
+    first.finish(tmp_path)
+    again = Result("scaling", "title", {"seed": 7}, trial=True)
+    assert measured_before(again, tmp_path) == [{"events": 100, "engine": "spark", "seconds": 3.0}]
+    other = Result("scaling", "title", {"seed": 8}, trial=True)
+    assert measured_before(other, tmp_path) == []
+
+
+def test_engines_that_publish_different_rows_are_not_compared() -> None:
+    rows = [
+        {"events": 100, "engine": "duckdb", "rows of features": 50},
+        {"events": 100, "engine": "spark", "rows of features": 50},
+        {"events": 900, "engine": "spark", "rows of features": 451},
+    ]
+    check_equal(rows)
+    with pytest.raises(SystemExit, match="of 900 events.*'spark': 451, 'duckdb': 450"):
+        check_equal([*rows, {"events": 900, "engine": "duckdb", "rows of features": 450}])

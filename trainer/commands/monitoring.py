@@ -58,8 +58,8 @@ def monitor(
             raise BadInput(
                 f"{override!r}: only keys monitor.* can change here; run trainer fit for the others"
             )
-    check_at(start)
-    check_at(end)
+    check_at(start, "--from")
+    check_at(end, "--to")
     home = built_home(dataset)
     from trainer.runs import CONFIG, find_run, load_run
 
@@ -76,8 +76,8 @@ def monitor(
         load_run(home, run),
         config,
         (lambda _line: None) if as_json else detail,
-        instant_of(start, home),
-        instant_of(end, home),
+        instant_of(start, home, "--from"),
+        instant_of(end, home, "--to"),
         last,
     )
     write_page(home, found)

@@ -60,16 +60,16 @@ def built_home(dataset_path: str) -> Path:
     return folder
 
 
-def check_at(at: str | None) -> None:
-    """Refuse an ``--at`` that is no instant, before anything is read."""
+def check_at(at: str | None, option: str = "--at") -> None:
+    """Refuse what is no instant, before anything is read; `option` is the one that said it."""
     if at is not None and at != END:
         from trainer.instants import parse_instant
 
-        parse_instant(at, "--at")
+        parse_instant(at, option)
 
 
-def instant_of(at: str | None, home: Path) -> np.datetime64 | None:
-    """The instant that ``--at`` names: ISO 8601 in UTC, or the end of the log; ``None`` for now."""
+def instant_of(at: str | None, home: Path, option: str = "--at") -> np.datetime64 | None:
+    """The instant that `option` names: ISO 8601 in UTC, or the end of the log; ``None`` for now."""
     if at == END:
         from trainer.prediction import log_end
 
@@ -78,4 +78,4 @@ def instant_of(at: str | None, home: Path) -> np.datetime64 | None:
         return None
     from trainer.instants import parse_instant
 
-    return parse_instant(at, "--at")
+    return parse_instant(at, option)
