@@ -7,6 +7,7 @@ a request in one pass, without a protocol buffer a cell.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,7 +150,7 @@ class ScalespaceOnlineStore(OnlineStore):
             columns = schema.unpack([row[3] for row in rows], [n for n, _ in known])
             values = [to_values(columns[name], kind, table.name, name) for name, kind in known]
             names = [name for name, _ in known]
-            for place, (text, event, _, _) in enumerate(rows):
+            for place, (text, event, *_) in enumerate(rows):
                 row = {n: column[place] for n, column in zip(names, values, strict=True)}
                 found[text] = _EPOCH + timedelta(microseconds=event), row
         return [found.get(text, (None, None)) for text in texts]
@@ -207,10 +208,12 @@ class ScalespaceOnlineStore(OnlineStore):
 
 def database(config: RepoConfig) -> OnlineDatabase:
     """Return the file of a configuration whose online store is a `ScalespaceOnlineStore`."""
-    path = Path(config.online_store.path)
-    if config.repo_path is not None:
-        path = Path(config.repo_path, path)
-    return OnlineDatabase.at(path)
+    return OnlineDatabase.at(_path(config.repo_path, config.online_store.path))
+
+
+@lru_cache(maxsize=128)
+def _path(repo_path: Path | None, path: str) -> Path:
+    return Path(path) if repo_path is None else Path(repo_path, path)
 
 
 def is_packed(config: RepoConfig) -> bool:
@@ -314,10 +317,11 @@ def read_stored(
     config: RepoConfig, entities: Sequence[str], views: Iterable[str]
 ) -> dict[str, StoredRows]:
     """Return the rows of several views for entities of one join key, all as of one instant."""
-    opened = database(config)
-    distinct = list(dict.fromkeys(entities))
-    with opened.reading():
-        return {view: opened.read(_view_id(config, view), distinct) for view in views}
+    names = list(views)
+    stored = database(config).read_views(
+        [_view_id(config, name) for name in names], list(dict.fromkeys(entities))
+    )
+    return dict(zip(names, stored, strict=True))
 
 
 def packed_rows(
@@ -369,7 +373,7 @@ def _unpack(
 
 def _by_schema(
     stored: StoredRows,
-) -> list[tuple[RowSchema, list[tuple[str, int, int, bytes]]]]:
+) -> list[tuple[RowSchema, list[tuple]]]:
     return [
         (schema, [row for row in stored.rows.values() if row[2] == number])
         for number, schema in stored.schemas.items()

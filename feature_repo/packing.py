@@ -14,7 +14,7 @@ null, 0, NaN, an empty text and an empty array are told apart, and a NaN keeps i
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -57,8 +57,9 @@ class RowSchema:
     fields: tuple[tuple[str, str], ...]
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def parse(definition: str) -> "RowSchema":
-        """Return the schema that `definition` described."""
+        """Return the schema that `definition` described, the same object for the same text."""
         return RowSchema(tuple((name, kind) for name, kind in json.loads(definition)))
 
     @cached_property
@@ -165,34 +166,29 @@ class RowSchema:
             for row in range(rows)
         ]
 
+    @property
+    def head_width(self) -> int:
+        """Bytes of a row's head."""
+        return self._bounds[3]
+
     @cached_property
-    def number_names(self) -> list[str]:
-        """Names of the numbers and instants, in the order of `numbers`."""
-        return [self.fields[number][0] for number in self._numbers]
+    def variable_names(self) -> list[str]:
+        """Names of the texts and arrays, in the order in which their bytes follow the head."""
+        return [self.fields[number][0] for number in self._variable]
 
-    def numbers(self, rows: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return all numbers and instants of packed rows.
+    def head_place(self, name: str) -> int:
+        """Return where in a head a number, a boolean, or the length of a text or array begins."""
+        number = self.position[name]
+        kind, place = self.fields[number][1], self._place[number]
+        if kind in NUMBERS:
+            return 8 * place
+        numbers_end, lengths_end, _, _ = self._bounds
+        return lengths_end + place if kind == "BOOL" else numbers_end + 4 * place
 
-        Parameters
-        ----------
-        rows : sequence of bytes
-            # [rows]
-
-        Returns
-        -------
-        values : numpy.ndarray
-            # [rows, numbers], the eight bytes of each as an integer: of a double its bits, and 0
-            of a null.
-        nulls : numpy.ndarray
-            # [rows, numbers]
-        """
-        count = len(rows)
-        numbers_end, _, booleans_end, width = self._bounds
-        joined = b"".join([row[:width] for row in rows]) if self._variable else b"".join(rows)
-        head = np.frombuffer(joined, np.uint8).reshape(count, width)
-        values = np.ascontiguousarray(head[:, :numbers_end]).view("<i8")
-        nulls = np.unpackbits(head[:, booleans_end:], axis=1, bitorder="little")
-        return values.reshape(count, len(self._numbers)), nulls[:, self._numbers].view(bool)
+    def null_bit(self, name: str) -> tuple[int, int]:
+        """Return in which byte of a head, and under which mask, it says that a feature is null."""
+        number = self.position[name]
+        return self._bounds[2] + number // 8, 1 << number % 8
 
     def unpack(self, rows: Sequence[bytes], names: Iterable[str]) -> dict[str, pa.Array]:
         """Return features of packed rows.
@@ -354,18 +350,42 @@ def _join_numbers(kind: pa.DataType) -> Callable:
 
 
 def _join_texts(pieces: list[bytes], lengths: NDArray, validity: pa.Buffer | None) -> pa.Array:  # noqa: ARG001
-    # A null has no bytes, not even those of a number.
+    counts, texts = text_elements(pieces)
+    offsets = _buffer_of_offsets(counts)
+    kind = ARRAYS["STRING_LIST"]
+    return pa.Array.from_buffers(kind, len(pieces), [validity, offsets], children=[texts])
+
+
+def text_elements(
+    pieces: Sequence[bytes], empty_is_null: bool = False
+) -> tuple[NDArray[np.int64], pa.Array]:
+    """Return the texts of packed arrays of texts, one after the other.
+
+    Parameters
+    ----------
+    pieces : sequence of bytes
+        # [arrays]; a null has no bytes, not even those of a number.
+    empty_is_null : bool
+        Whether an empty text stands for an unknown one.
+
+    Returns
+    -------
+    counts : numpy.ndarray
+        # [arrays], how many texts each has.
+    texts : pyarrow.Array
+        # [texts]
+    """
     counts = [int.from_bytes(piece[:4], "little") for piece in pieces]
     sizes = np.frombuffer(
         b"".join([p[4 : 4 + 4 * n] for p, n in zip(pieces, counts, strict=True)]), "<u4"
     )
     data = b"".join([p[4 + 4 * n :] for p, n in zip(pieces, counts, strict=True)])
-    texts = pa.Array.from_buffers(
-        pa.string(), len(sizes), [None, _buffer_of_offsets(sizes), pa.py_buffer(data)]
-    )
-    offsets = _buffer_of_offsets(np.array(counts, np.int64))
-    kind = ARRAYS["STRING_LIST"]
-    return pa.Array.from_buffers(kind, len(pieces), [validity, offsets], children=[texts])
+    validity = None
+    if empty_is_null:
+        validity = pa.py_buffer(np.packbits(sizes > 0, bitorder="little"))
+    buffers = [validity, _buffer_of_offsets(sizes), pa.py_buffer(data)]
+    texts = pa.Array.from_buffers(pa.string(), len(sizes), buffers)
+    return np.array(counts, np.int64), texts
 
 
 _JOINERS: dict[str, Callable] = {

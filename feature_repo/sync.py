@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -141,11 +142,22 @@ def online_now(home: Path) -> datetime:
     """
     path = online_now_path(home)
     try:
-        return datetime.fromisoformat(json.loads(path.read_text(encoding="utf-8"))["at"])
+        status = os.stat(path)
+        # The file is replaced and never written to, so that another instant is another file.
+        file = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+        known = _noted.get(path)
+        if known is None or known[0] != file:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            known = _noted[path] = file, datetime.fromisoformat(content["at"])
+        return known[1]
     except FileNotFoundError:
         raise BadInput(
             f"the online store in {home} is empty: load it with `trainer sync` first"
         ) from None
+
+
+# What was read of `online_now_path`, of which file: a server asks with every request.
+_noted: dict[Path, tuple[tuple[int, int, int, int], datetime]] = {}
 
 
 @contextmanager

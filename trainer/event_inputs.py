@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trainer.inputs import frequent, lookup, moments, signed_log1p
+from trainer.feature_codes import signed_log1p
+from trainer.inputs import frequent, moments
 from trainer.sequences import MISSING, Sequences
+from trainer.vocabulary import places
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,19 @@ class EventEncoder:
 
     def transform(self, sequences: Sequences) -> EncodedEvents:
         """Encode all events of ``sequences``."""
+        numbers = np.empty((len(sequences), self.NUMBERS), np.float32)
+        missing = sequences.gaps_ms == MISSING, sequences.durations_ms == MISSING
+        numbers[:, 0] = _standardise(sequences.gaps_ms, missing[0], self.gap)
+        numbers[:, 1] = missing[0]
+        numbers[:, 2] = _standardise(sequences.durations_ms, missing[1], self.duration)
+        numbers[:, 3] = missing[1]
         hours = sequences.hours * (2 * np.pi / 24)
-        numbers = np.stack(
-            [
-                _standardise(sequences.gaps_ms, self.gap),
-                sequences.gaps_ms == MISSING,
-                _standardise(sequences.durations_ms, self.duration),
-                sequences.durations_ms == MISSING,
-                np.sin(hours),
-                np.cos(hours),
-            ],
-            axis=1,
-        ).astype(np.float32)
+        np.sin(hours, out=numbers[:, 4], casting="same_kind")
+        np.cos(hours, out=numbers[:, 5], casting="same_kind")
         return EncodedEvents(
-            actions=_places(sequences.actions, self.actions),
-            categories=_places(sequences.categories, self.categories),
+            # Counted from 1: 0 is null and unknown.
+            actions=places(sequences.actions, self.actions) + 1,
+            categories=places(sequences.categories, self.categories) + 1,
             numbers=numbers,
         )
 
@@ -119,16 +118,13 @@ class EventEncoder:
         )
 
 
-def _places(column: pa.Array, words: tuple[str, ...]) -> NDArray[np.int64]:
-    """Place in the vocabulary counted from 1; 0 for null and unknown."""
-    return pc.fill_null(lookup(column, words), -1).to_numpy().astype(np.int64) + 1
-
-
 def _moments_of_one(milliseconds: NDArray[np.int64]) -> tuple[float, float]:
     mean, scale = moments(signed_log1p(milliseconds)[:, None], "number", 1)
     return float(mean[0]), float(scale[0])
 
 
-def _standardise(milliseconds: NDArray[np.int64], moments: tuple[float, float]) -> NDArray:
+def _standardise(
+    milliseconds: NDArray[np.int64], missing: NDArray[np.bool_], moments: tuple[float, float]
+) -> NDArray[np.float64]:
     mean, scale = moments
-    return np.where(milliseconds == MISSING, 0.0, (signed_log1p(milliseconds) - mean) * scale)
+    return np.where(missing, 0.0, (signed_log1p(milliseconds) - mean) * scale)

@@ -29,11 +29,11 @@ from trainer.splits import (
     split_waits,
 )
 from trainer.stored_features import StoredFeatures, fetched
+from trainer.vocabulary import UNKNOWN, word_places
 
 if TYPE_CHECKING:
     from trainer.ranking.rows import Ranking
 
-UNKNOWN = -1
 FetchFeatures = Callable[[NDArray, Instants], pa.Table]
 
 
@@ -390,10 +390,15 @@ def state_indices(values: pa.Array, states: tuple[str, ...]) -> NDArray[np.int64
 
 
 def current_states(
-    features: pa.Table | StoredFeatures, states: tuple[str, ...]
+    features: pa.Table | FeatureRows | StoredFeatures, states: tuple[str, ...]
 ) -> NDArray[np.int64]:
     """The user's state at the instant: the last action, or ``leave`` once the session closed."""
-    state = state_indices(features[C.LAST_ACTION].combine_chunks(), states)
-    closed = pc.fill_null(pc.invert(features[C.SESSION_IS_OPEN]), False)
+    if isinstance(features, FeatureRows):
+        state = np.array(word_places(features.pieces(C.LAST_ACTION), states), np.int64)
+        is_open, unknown = features.flags((C.SESSION_IS_OPEN,))
+        closed = ~(is_open[:, 0].astype(bool) | unknown[:, 0])
+    else:
+        state = state_indices(features[C.LAST_ACTION].combine_chunks(), states)
+        closed = pc.fill_null(pc.invert(features[C.SESSION_IS_OPEN]), False).to_numpy()
     leave = len(states) - 1
-    return np.where((state != UNKNOWN) & closed.to_numpy(), leave, state)
+    return np.where((state != UNKNOWN) & closed, leave, state)

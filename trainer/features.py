@@ -276,11 +276,12 @@ def feature_rows_now(
         packed = {}
         for view, stored in read_stored(store.config, users, layout.kinds).items():
             found = packed_rows(stored, users)
-            if found is None or not found[0].kinds.issuperset(layout.kinds[view]):
+            if found is None:
                 break
             packed[view] = found
         else:
-            return FeatureRows(layout, packed, len(users))
+            if layout.heads(tuple([schema for schema, _ in packed.values()])) is not None:
+                return FeatureRows(layout, packed, len(users))
     return features_now(store, users, layout.wanted)
 
 

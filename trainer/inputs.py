@@ -11,10 +11,8 @@ ever, so that a value never seen cannot meet a weight never trained.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trainer.feature_codes import LOGARITHMIC, FeatureCode, signed_log1p
 from trainer.feature_rows import FeatureRows
 from trainer.instants import Instants
+from trainer.packed_columns import PackedColumns
 from trainer.stored_features import StoredFeatures
+from trainer.vocabulary import lookup
 
 KINDS = {
     "BIGINT": "number",
@@ -36,7 +37,6 @@ KINDS = {
     "DOUBLE[]": "numbers",
 }
 _PLAIN = ("probabilities", "share", "entropy")  # already of the order of one
-_LOGARITHMIC = ("number", "numbers", "elapsed")
 _RAREST = 20  # a text value seen less often in training has too few rows to learn from
 
 
@@ -58,60 +58,10 @@ def calendar(instants: Instants) -> NDArray[np.float64]:
     days = instants.astype("datetime64[D]")
     weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
     angles = (instants - days) / np.timedelta64(1, "D") * (2 * np.pi)
-    return np.column_stack([np.eye(7)[weekdays], np.sin(angles), np.cos(angles)])
-
-
-def signed_log1p(values: NDArray) -> NDArray[np.float64]:
-    """``log1p`` of the size, with the sign kept: refunds are negative amounts."""
-    values = np.asarray(values, dtype=np.float64)
-    return np.sign(values) * np.log1p(np.abs(values))
-
-
-@dataclass(frozen=True)
-class FeatureCode:
-    """How one feature becomes columns.
-
-    Attributes
-    ----------
-    name, kind
-        The feature, and ``number | flag | text | elapsed | numbers | plain | plains``.
-    width
-        Columns of values; arrays have one per element.
-    mean, scale
-        # [width]; a scale of 0 silences a column
-    indicator
-        Whether one more column says that the value was null.
-    vocabulary
-        Known texts, one column each; an unknown text is 0 in all of them.
-    """
-
-    name: str
-    kind: str
-    width: int
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    indicator: bool
-    vocabulary: tuple[str, ...] = ()
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it may have several columns of values, or none."""
-        return self.kind in ("text", "numbers", "plains")
-
-    @property
-    def is_logarithmic(self) -> bool:
-        """Whether its numbers pass through the signed ``log1p``."""
-        return self.kind in _LOGARITHMIC
-
-    def columns(self) -> list[str]:
-        """Names of the columns, in order."""
-        if self.kind == "text":
-            names = [f"{self.name}={value}" for value in self.vocabulary]
-        elif self.kind in ("numbers", "plains"):
-            names = [f"{self.name}[{place}]" for place in range(self.width)]
-        else:
-            names = [self.name]
-        return names + ([f"{self.name}:null"] if self.indicator else [])
+    columns = np.zeros((len(instants), len(CALENDAR)))
+    columns[np.arange(len(instants)), weekdays] = 1.0
+    columns[:, 7], columns[:, 8] = np.sin(angles), np.cos(angles)
+    return columns
 
 
 class FeatureEncoder:
@@ -142,6 +92,7 @@ class FeatureEncoder:
         self._indicated = np.array([code.indicator for code in self._scalars], dtype=bool)
         self._mean = np.array([code.mean[0] for code in self._scalars])[:, None]
         self._scale = np.array([code.scale[0] for code in self._scalars])[:, None]
+        self._packed = PackedColumns(list(zip(codes, places, strict=True)), clip)
 
     @classmethod
     def fit(
@@ -209,10 +160,12 @@ class FeatureEncoder:
             # [rows, columns], float32, without nulls
         """
         matrix = np.zeros((table.num_rows, len(self.columns)), dtype=np.float32)
-        read = _reader(table)
+        matrix[:, len(self.columns) - len(CALENDAR) :] = calendar(instants)
         if isinstance(table, FeatureRows):
-            self._write_scalars(matrix, *self._packed(table, instants))
-        elif self._scalars:
+            self._packed.write(matrix, table, instants)
+            return matrix
+        read = _reader(table)
+        if self._scalars:
             self._write_scalars(matrix, *self._unpacked(read, instants))
         for code, place in self._wide:
             column = read(code.name)
@@ -229,7 +182,6 @@ class FeatureEncoder:
                 matrix[:, place:end] = np.clip(scaled, -self.clip, self.clip)
             if code.indicator:
                 matrix[:, end] = column.is_null().to_numpy(zero_copy_only=False)
-        matrix[:, len(self.columns) - len(CALENDAR) :] = calendar(instants)
         return matrix
 
     def _write_scalars(
@@ -261,24 +213,6 @@ class FeatureEncoder:
                 nulls[place] = column.is_null().to_numpy(zero_copy_only=False)
         return values, nulls
 
-    def _packed(
-        self, rows: FeatureRows, instants: Instants
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The same of rows as the online store has them, without a column of each."""
-        values = np.empty((len(self._scalars), len(instants)))
-        nulls = np.empty(values.shape, dtype=bool)
-        flags = np.array([code.kind == "flag" for code in self._scalars], dtype=bool)
-        names = tuple(code.name for code in self._scalars if code.kind != "flag")
-        values[~flags], nulls[~flags] = rows.numbers(names)
-        elapsed = np.array([code.kind == "elapsed" for code in self._scalars], dtype=bool)
-        now = instants.astype("datetime64[us]").astype(np.int64)
-        values[elapsed] = np.maximum((now - values[elapsed] * 1e6) / 1e3, 0.0)
-        for place in np.flatnonzero(flags).tolist():
-            column = rows.array(self._scalars[place].name)
-            values[place] = _scalar(column, "flag", instants)
-            nulls[place] = column.is_null().to_numpy(zero_copy_only=False)
-        return values, nulls
-
     def to_json(self) -> dict[str, Any]:
         """The fitted state as plain values."""
         return {"clip": self.clip, "codes": [dict(vars(code)) for code in self.codes]}
@@ -303,29 +237,16 @@ def kind_of(name: str, published: str) -> str:
     return kind
 
 
-def _reader(table: pa.Table | FeatureRows) -> Callable[[str], pa.Array]:
+def _reader(table: pa.Table) -> Callable[[str], pa.Array]:
     """Columns by name, each in one piece.
 
     For the few rows of a request, looking 150 columns up in a table takes longer than to read them.
     The many of a training part come in pieces, and are put together one column at a time.
     """
-    if isinstance(table, FeatureRows):
-        return table.array
     batches = table.to_batches()
     if len(batches) == 1:
         return dict(zip(table.column_names, batches[0].columns, strict=True)).__getitem__
     return lambda name: table[name].combine_chunks()
-
-
-def lookup(column: pa.Array, words: tuple[str, ...]) -> pa.Array:
-    """Place of each text in the vocabulary, from 0; null for null and unknown."""
-    return pc.index_in(column, value_set=_vocabulary(words), skip_nulls=True)
-
-
-@functools.lru_cache(maxsize=256)
-def _vocabulary(words: tuple[str, ...]) -> pa.Array:
-    """Texts as Arrow has them: making them again for every request took longer than to look up."""
-    return pa.array(words, pa.string())
 
 
 def frequent(column: pa.Array, keep: int, rarest: int = _RAREST) -> tuple[str, ...]:
@@ -372,7 +293,7 @@ def feature_values(
         values[known] = flat.astype(np.float64).reshape(-1, width)
     else:
         values[:, 0] = np.where(known, _scalar(column, kind, instants), 0.0)
-    if kind in _LOGARITHMIC:
+    if kind in LOGARITHMIC:
         values = signed_log1p(values)
     # NaN is a value of the store, but no number to learn from: it is read as unknown.
     known &= np.isfinite(values).all(axis=1)

@@ -22,7 +22,7 @@ from trainer.features import (
     sequence_features,
 )
 from trainer.instants import parse_instant, show_instant
-from trainer.models.base import ConversionModel, NextTimeModel
+from trainer.models.base import ConversionModel, answering
 from trainer.runs import Run, ServedRun
 from trainer.sequences import Sequences
 from trainer.waits import LEVEL_NAMES
@@ -93,6 +93,9 @@ class Predictor:
         sequence = sequence_features(self.published)
         self.features: tuple[Feature, ...] = (*run.features, *sequence)
         self._layout = Layout(self.features)
+        self._ask = answering(run.model)
+        horizons = run.model.horizons if isinstance(run.model, ConversionModel) else ()
+        self._conversions = [C.converted_within(horizon) for horizon in horizons]
         self.store = open_checked_store(home, self.features, run.name)
 
     def now(self, users: Sequence[str]) -> list[Prediction]:
@@ -134,17 +137,15 @@ class Predictor:
 
     def answer(self, examples: Examples) -> list[Prediction]:
         """Predict for what :meth:`examples` read."""
-        states, model = self.run.states, self.run.model
-        probabilities = model.predict_proba(examples)
-        conversions: list[dict[str, float]] = [{} for _ in range(len(examples))]
-        if isinstance(model, ConversionModel) and model.horizons:
-            labels = [C.converted_within(horizon) for horizon in model.horizons]
-            chances = model.predict_conversion(examples).tolist()
-            conversions = [dict(zip(labels, row, strict=True)) for row in chances]
-        waits: list[dict[str, float]] = [{} for _ in range(len(examples))]
-        if isinstance(model, NextTimeModel) and model.predicts_next_time:
-            quantiles = model.predict_next_time(examples).tolist()
-            waits = [dict(zip(LEVEL_NAMES, row, strict=True)) for row in quantiles]
+        states, said = self.run.states, self._ask(examples)
+        nothing: list[dict[str, float]] = [{} for _ in range(len(examples))]
+        conversions = waits = nothing
+        if said.conversions is not None:
+            rows = said.conversions.tolist()
+            conversions = [dict(zip(self._conversions, row, strict=True)) for row in rows]
+        if said.next_time is not None:
+            waits = [dict(zip(LEVEL_NAMES, row, strict=True)) for row in said.next_time.tolist()]
+        chances = said.next_action.tolist()
         cold = examples.lengths == 0
         return [
             Prediction(
@@ -152,7 +153,7 @@ class Predictor:
                 at=show_instant(examples.instants[row]),
                 cold=bool(cold[row]),
                 state=None if cold[row] else states[examples.states[row]],
-                next_action=dict(zip(states, probabilities[row].tolist(), strict=True)),
+                next_action=dict(zip(states, chances[row], strict=True)),
                 conversion=conversions[row],
                 next_time=waits[row],
             )

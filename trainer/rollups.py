@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from trainer.columns import Columns as C
 from trainer.examples import Examples
-from trainer.inputs import lookup
 from trainer.instants import Instants
 from trainer.sequences import MISSING, Sequences
+from trainer.vocabulary import places
 
 Period = Literal["day", "week"]
 EVENTS = 50  # of user_sequence
@@ -157,7 +157,7 @@ def _numbers(
 ) -> NDArray[np.float32]:
     """See :class:`Rollups`; ``periods`` and ``owners`` are those of the roll-ups."""
     rollups, width = len(periods), len(actions)
-    place = lookup(sequences.actions, tuple(actions)).fill_null(-1).to_numpy().astype(np.int64)
+    place = places(sequences.actions, tuple(actions))
     known = place >= 0
     cells = of_event[known] * width + place[known]
     counts = np.bincount(cells, minlength=rollups * width).reshape(rollups, width)

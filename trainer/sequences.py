@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trainer.columns import Columns as C
+from trainer.feature_rows import FeatureRows
 from trainer.instants import Instants
 
 MISSING = -1
@@ -117,7 +118,7 @@ class Sequences:
         )
 
     @classmethod
-    def from_arrays(cls, users: NDArray, rows: pa.Table) -> Sequences:
+    def from_arrays(cls, users: NDArray, rows: pa.Table | FeatureRows) -> Sequences:
         """Read rows of ``user_sequence``, one a user; a null row is an empty sequence.
 
         Parameters
@@ -127,6 +128,8 @@ class Sequences:
         rows
             # [users] rows with the arrays of ``user_sequence``
         """
+        if isinstance(rows, FeatureRows):
+            return cls._from_packed(users, rows)
 
         def flat(name: str) -> pa.Array:
             return rows[name].combine_chunks().flatten()
@@ -142,6 +145,22 @@ class Sequences:
             gaps_ms=_integers(flat(C.SEQUENCE_GAPS)),
             durations_ms=_integers(flat(C.SEQUENCE_DURATIONS)),
             hours=_integers(flat(C.SEQUENCE_HOURS)),
+        )
+
+    @classmethod
+    def _from_packed(cls, users: NDArray, rows: FeatureRows) -> Sequences:
+        lengths, actions = rows.texts(C.SEQUENCE_ACTIONS)
+        _, categories = rows.texts(C.SEQUENCE_CATEGORIES, empty_is_null=True)
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        lengths.cumsum(out=offsets[1:])
+        return cls(
+            users=users,
+            offsets=offsets,
+            actions=actions,
+            categories=categories,
+            gaps_ms=rows.integers(C.SEQUENCE_GAPS),
+            durations_ms=rows.integers(C.SEQUENCE_DURATIONS),
+            hours=rows.integers(C.SEQUENCE_HOURS),
         )
 
 

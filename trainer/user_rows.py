@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trainer import metrics
 from trainer.columns import Columns as C
 from trainer.examples import Examples
+from trainer.feature_rows import FeatureRows
 
 _JUDGED = 200_000  # rows that choose a strength, at most
 STRENGTHS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
@@ -32,6 +33,12 @@ def own_counts(examples: Examples, states: int) -> NDArray[np.int64]:
     0 everywhere for a user without history.
     """
     counts = np.zeros((len(examples), states), dtype=np.int64)
+    if isinstance(examples.features, FeatureRows):
+        pieces = examples.features.pieces(C.TRANSITION_COUNTS)
+        for row, (piece, state) in enumerate(zip(pieces, examples.states.tolist(), strict=True)):
+            if piece is not None and state >= 0:
+                counts[row] = np.frombuffer(piece, "<i8").reshape(states, states)[state]
+        return counts
     column = examples.features[C.TRANSITION_COUNTS].combine_chunks()
     known = ~np.asarray(column.is_null().to_numpy(zero_copy_only=False)) & (examples.states >= 0)
     if known.any():

@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from feature_repo.errors import BadInput
 from feature_repo.home import repository_root
 from feature_repo.online_database import OnlineDatabase
-from feature_repo.online_store import ScalespaceOnlineStore, read_features
+from feature_repo.online_store import ScalespaceOnlineStore, database, read_features
 from feature_repo.packing import RowSchema
 
 T0 = datetime(2024, 1, 1)
@@ -326,6 +326,28 @@ def test_columns_of_all_views_in_one_pass(make_online):
     twice = read_features(store.config, ["u1", "u1"], wanted)
     assert twice["v"]["n"].to_pylist() == [1, 1]
     assert twice["w"]["l"].to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize("users", [3, 40])  # read by one query, and by one a view
+def test_views_are_read_together_as_each_alone(make_online, users):
+    from feast import types as t
+
+    store = make_online({"v": {"n": t.Int64}, "w": {"n": t.Int64}})
+    write(store, "v", [(f"u{n}", integer(n), at(n), None) for n in range(0, users, 2)])
+    write(store, "w", [(f"u{n}", integer(-n), at(n), None) for n in range(1, users, 2)])
+    opened = database(store.config)
+    entities = [f"{store.config.project}/{view}" for view in ("w", "v")]
+    asked = [f"u{n}" for n in range(users)]
+    found = opened.read_views(entities, asked)
+    assert [sorted(each.rows) for each in found] == [sorted(asked[1::2]), sorted(asked[::2])]
+    for view, each in zip(entities, found, strict=True):
+        alone = opened.read(view, asked)
+        assert {user: row[:4] for user, row in each.rows.items()} == alone.rows
+        assert each.schemas == alone.schemas
+    # A view that has no table yet has no rows, and takes none of the others'.
+    absent, again = opened.read_views([f"{store.config.project}/none", entities[1]], asked)
+    assert (absent.rows, absent.schemas) == ({}, {})
+    assert sorted(again.rows) == sorted(asked[::2])
 
 
 def test_views_of_two_projects_share_a_file(make_online):

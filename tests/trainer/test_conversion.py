@@ -297,6 +297,10 @@ def test_what_is_exported_answers_the_same(
     for rows in (test, cold):
         expected = model.predict_conversion(rows)
         assert served.predict_conversion(rows) == pytest.approx(expected, abs=1e-5)
+        together = served.predict_all(rows)
+        assert together.conversions is not None
+        assert np.array_equal(together.conversions, served.predict_conversion(rows))
+        assert np.array_equal(together.next_action, served.predict_proba(rows))
     assert np.ptp(served.predict_conversion(cold), axis=0).tolist() == [0.0, 0.0]
 
 

@@ -276,6 +276,11 @@ def test_served_exported_and_loaded_it_answers_the_same(
     assert np.log1p(served.predict_next_time(test)) == pytest.approx(
         np.log1p(model.predict_next_time(test)), abs=1e-4
     )
+    together = served.predict_all(test)
+    assert np.array_equal(together.next_action, served.predict_proba(test))
+    assert together.next_time is not None
+    assert np.array_equal(together.next_time, served.predict_next_time(test))
+    assert together.conversions is None
     assert served.logit_parts(test).shape[1] == len(served.sources)
     again = Recurrent.load(folder)
     assert np.array_equal(again.predict_proba(test), model.predict_proba(test))

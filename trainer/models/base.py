@@ -209,6 +209,50 @@ class NextTimeModel(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of rows.
+
+    Attributes
+    ----------
+    next_action
+        # [rows, states]
+    conversions
+        # [rows, horizons]; ``None`` where it predicts none
+    next_time
+        # [rows, levels], seconds; ``None`` where it predicts none
+    """
+
+    next_action: NDArray[np.float64]
+    conversions: NDArray[np.float64] | None = None
+    next_time: NDArray[np.float64] | None = None
+
+
+@runtime_checkable
+class AnsweringAtOnce(Protocol):
+    """A model whose heads read the same, so that asked for all of them it reads that once."""
+
+    def predict_all(self, examples: Examples) -> Answers:
+        """What each of its heads says."""
+
+
+def answering(model: Predicting) -> Callable[[Examples], Answers]:
+    """What asks a model for everything that it says of rows."""
+    if isinstance(model, AnsweringAtOnce):
+        return model.predict_all
+    converting = model if isinstance(model, ConversionModel) and model.horizons else None
+    timing = model if isinstance(model, NextTimeModel) and model.predicts_next_time else None
+
+    def answer(examples: Examples) -> Answers:
+        return Answers(
+            model.predict_proba(examples),
+            None if converting is None else converting.predict_conversion(examples),
+            None if timing is None else timing.predict_next_time(examples),
+        )
+
+    return answer
+
+
 class TextModel:
     """A model whose whole fitted state is one file of text, ``<name>.json``."""
 

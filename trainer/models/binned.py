@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from trainer.examples import Examples
 from trainer.features import Feature
-from trainer.inputs import KINDS, feature_values, frequent, lookup
+from trainer.inputs import KINDS, feature_values, frequent
 from trainer.models.base import smoothed
 from trainer.user_rows import backed_off
+from trainer.vocabulary import lookup
 
 _STRENGTH = 5.0  # rows that the shares over all bins count as within one
 _VOCABULARY = 100

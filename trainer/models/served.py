@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +16,7 @@ from trainer.context import ContextEncoder
 from trainer.event_inputs import EventEncoder
 from trainer.examples import Examples
 from trainer.features import Feature
-from trainer.models.base import read_json
+from trainer.models.base import Answers, read_json
 from trainer.models.onnx_network import OnnxNetwork
 from trainer.ranking.rankers import Ranker, load_mixtures
 from trainer.rollups import roll_up
@@ -140,31 +141,55 @@ class Served:
         context
             # [rows, columns], see :class:`trainer.context.ContextEncoder`
         """
-        answer = np.tile(self.prior, (len(examples), 1))
-        if self.predicts_next_action:
-            closed = self._closed(examples)
-            context = self._whole(examples, context)
-            for rows, encoded in self._encoded(examples):
-                logits = self.network.logits(encoded, context[rows], closed[rows])
-                answer[rows] = _softmax(logits.astype(np.float64))
-        return answer
+        if not self.predicts_next_action:
+            return _repeated(self.prior, examples)
+        return self._next_action(examples, self._read(examples, context))
 
     def predict_conversion(self, examples: Examples) -> NDArray[np.float64]:
         """Calibrated probability of a conversion within each horizon; # [rows, horizons]."""
-        answer = np.tile(self.converted, (len(examples), 1))
-        if self.horizons:
-            context = self._whole(examples, self.context.transform(examples))
-            for rows, encoded in self._encoded(examples):
-                logits = self.network.conversion_logits(encoded, context[rows])
-                answer[rows] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-        return answer
+        if not self.horizons:
+            return _repeated(self.converted, examples)
+        return self._conversions(examples, self._read(examples))
 
     def predict_next_time(self, examples: Examples) -> NDArray[np.float64]:
         """Quantiles of the seconds to the next event; # [rows, levels]."""
-        answer = np.tile(self.waits, (len(examples), 1))
-        context = self._whole(examples, self.context.transform(examples))
-        for rows, encoded in self._encoded(examples):
-            answer[rows] = self.network.quantiles(encoded, context[rows])
+        return self._next_time(examples, self._read(examples))
+
+    def predict_all(self, examples: Examples) -> Answers:
+        """What each head says; what they read is encoded once."""
+        read = self._read(examples)
+        return Answers(
+            self._next_action(examples, read)
+            if self.predicts_next_action
+            else _repeated(self.prior, examples),
+            self._conversions(examples, read) if self.horizons else None,
+            self._next_time(examples, read) if self.predicts_next_time else None,
+        )
+
+    def _read(self, examples: Examples, context: NDArray[np.float32] | None = None) -> _Read:
+        if context is None:
+            context = self.context.transform(examples)
+        return _Read(self._whole(examples, context), list(self._encoded(examples)))
+
+    def _next_action(self, examples: Examples, read: _Read) -> NDArray[np.float64]:
+        answer = _repeated(self.prior, examples)
+        closed = self._closed(examples)
+        for rows, encoded in read.encoded:
+            logits = self.network.logits(encoded, read.context[rows], closed[rows])
+            answer[rows] = _softmax(logits.astype(np.float64))
+        return answer
+
+    def _conversions(self, examples: Examples, read: _Read) -> NDArray[np.float64]:
+        answer = _repeated(self.converted, examples)
+        for rows, encoded in read.encoded:
+            logits = self.network.conversion_logits(encoded, read.context[rows])
+            answer[rows] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+        return answer
+
+    def _next_time(self, examples: Examples, read: _Read) -> NDArray[np.float64]:
+        answer = _repeated(self.waits, examples)
+        for rows, encoded in read.encoded:
+            answer[rows] = self.network.quantiles(encoded, read.context[rows])
         return as_seconds(answer)
 
     def logit_parts(self, examples: Examples) -> NDArray[np.float64]:
@@ -235,6 +260,27 @@ class Served:
                 events.actions[places], events.categories[places], events.numbers[places]
             )
             yield rows, hidden[np.arange(len(lengths)), lengths - 1]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What all heads read.
+
+    Attributes
+    ----------
+    context
+        # [rows, all columns]
+    encoded
+        Rows with history, some at a time, and the state after their last events.
+    """
+
+    context: NDArray[np.float32]
+    encoded: list[tuple[NDArray[np.int64], NDArray[np.float32]]]
+
+
+def _repeated(answer: NDArray[np.float64], examples: Examples) -> NDArray[np.float64]:
+    """The same answer for every row; # [rows, ...]."""
+    return np.repeat(answer[None], len(examples), axis=0)
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:

@@ -15,8 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trainer.features import Feature
-from trainer.inputs import KINDS, feature_values, frequent, lookup
+from trainer.inputs import KINDS, feature_values, frequent
 from trainer.instants import Instants
+from trainer.vocabulary import lookup
 
 NOW = "now"  # the scale of a feature without one
 PREDICTIONS, LABELS = "predictions", "labels"  # what stands beside the scales

@@ -90,6 +90,7 @@ def make_app(
         redoc_url=None,
     )
     app.state.serving = serving
+    app.include_router(predictions.predict_router)
     for each in (predictions, recommendations, operations, page, reference):
         app.include_router(each.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

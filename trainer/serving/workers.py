@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -53,11 +53,25 @@ class Workers:
             self._pending -= 1
             raise
         loop = asyncio.get_running_loop()
-        call.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
-        return await asyncio.wrap_future(call)
+        answer: asyncio.Future[T] = loop.create_future()
+        # One call into the loop for both the place and the answer: each wakes it up.
+        call.add_done_callback(lambda _: loop.call_soon_threadsafe(self._end, call, answer))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
 
-    def _leave(self) -> None:
+    def _end(self, call: Future[T], answer: asyncio.Future[T]) -> None:
         self._pending -= 1
+        if answer.done():  # whoever asked waits no more
+            return
+        if call.cancelled():
+            answer.cancel()
+        elif (error := call.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(call.result())
 
     def close(self) -> None:
         """Drop what waits; what runs may end."""

@@ -197,6 +197,55 @@ def test_only_json_is_read(client: TestClient) -> None:
     assert answer.status_code == 422
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"user_id": "u001"}',
+        b'{"user_id": 7, "user_id": "u002"}',
+        b'{"user_ids": ["u003", "nobody", 12345678901234567890], "at": null}',
+        b'{"user_id": "u003", "at": "2024-01-22T00:00:00Z"}',
+        b'{"user_id": "u001", "run": "other"}',
+        b'{"user_id": "\\ud800"}',
+        b'\xef\xbb\xbf{"user_id": "u001"}',
+        '{"user_id": "u001"}'.encode("utf-16"),
+        b'{"user_id": 1e400}',
+        b'{"user_id": ' + b"9" * 5000 + b"}",
+        b'{"user_id": "u001"',
+        b"[]",
+        b"null",
+        b"",
+    ],
+)
+def test_a_plain_request_is_answered_as_any_other(client: TestClient, content: bytes) -> None:
+    """What is read the short way, and what the framework reads: a charset sends a request there."""
+    short, whole = (
+        client.post("/predict", content=content, headers={"content-type": kind})
+        for kind in ("application/json", "application/json; charset=utf-8")
+    )
+    assert short.status_code == whole.status_code
+    answers = [answer.json() for answer in (short, whole)]
+    for answer in answers:
+        answer.pop("request_id", None)
+    assert answers[0] == answers[1]
+    assert short.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_a_plain_request_asks_the_framework_for_nothing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def solve(**given: object) -> None:
+        asked.append(given)
+        raise BadInput("asked")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", solve)
+    assert post(client, user_id="u001")["predictions"][0]["user_id"] == "u001"
+    assert not asked
+    assert client.post("/predict", json={"user_id": ""}).status_code == 503
+    assert len(asked) == 1
+
+
 # ---- users ---------------------------------------------------------------------------------------
 
 
