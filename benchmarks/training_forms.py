@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from benchmarks.settings import ACTIONS
@@ -46,6 +46,7 @@ MINUTE_US = 60_000_000
 START_US = 1_704_067_200_000_000  # 2024-01-01
 LATE = "2100-01-01"  # no cut: all rows but the last of each user are learned from
 SCALES = ("1h", "7d", "all")
+ITEMS = 3000
 WRITTEN_EVENTS = 1_000_000  # at a time
 STORED_BUFFERS = 4  # into which the form `stored` cuts the rows
 
@@ -84,8 +85,14 @@ def _label_tables(first_user: int, users: int, length: int, seed: int) -> dict[s
             **keys,
             "event_position": pa.array(position),
             "action_type": action,
+            "item_id": pa.array([f"i{n}" for n in range(ITEMS)]).take(
+                pa.array((rng.random(len(owner)) ** 2 * ITEMS).astype(np.int64))
+            ),
             "category_id": pa.array([f"c{n}" for n in range(40)]).take(
                 pa.array(rng.integers(40, size=len(owner)))
+            ),
+            "location": pa.array([f"l{n}" for n in range(20)]).take(
+                pa.array(rng.integers(20, size=len(owner)))
             ),
             "duration_ms": pa.array(rng.integers(100_000, size=len(owner))),
             "gap_ms": pa.array(gaps // 1000, mask=first),
@@ -244,8 +251,8 @@ class Forms:
         assert network.head is not None
         begun = time.process_time()
         network.train()
-        for actions, categories, numbers, flat, context, closed, labels, weights in made:
-            hidden, _ = network.encoder(actions, categories, numbers)
+        for events, flat, context, closed, labels, weights in made:
+            hidden, _ = network.encoder(*events)
             encoded = hidden.flatten(0, 1).index_select(0, flat)
             logits = network.head(encoded, context, closed)
             losses = functional.cross_entropy(logits, labels, reduction="none")
@@ -256,14 +263,12 @@ class Forms:
             optimizer.step()
         return time.process_time() - begun, network
 
-    def _made(self, batch) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+    def _made(self, batch) -> tuple:  # type: ignore[no-untyped-def,type-arg]
         tensors, chosen = self.tensors, torch.from_numpy(self.rows[batch.examples])
         positions = torch.from_numpy(batch.positions)
         flat = torch.from_numpy(batch.rows * batch.positions.shape[1] + batch.steps)
         return (
-            tensors.actions[positions],
-            tensors.categories[positions],
-            tensors.numbers[positions],
+            tensors.events(positions),
             flat,
             tensors.context[chosen],
             tensors.closed[chosen],
@@ -281,7 +286,7 @@ def fitted_encoders(training: Training, features: Sequence[Feature], config: Fit
         training.examples.sequences,
         training.known_events,
         actions=training.states[:-1],
-        categories=config.encoder.categories,
+        config=config.encoder,
     )
     entering = config.features
     context = ContextEncoder.fit(

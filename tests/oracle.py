@@ -523,11 +523,13 @@ class Oracle:
             "sequence_actions": [event.action for event in last],
             "sequence_items": [event.item or "" for event in last],
             "sequence_categories": [event.category or "" for event in last],
+            "sequence_locations": [event.location or "" for event in last],
             "sequence_gaps_ms": gaps[-SEQUENCE_EVENTS:],
             "sequence_durations_ms": [
                 -1 if event.duration_ms is None else event.duration_ms for event in last
             ],
             "sequence_hours": [_hour(event.ts) for event in last],
+            "sequence_weekdays": [_weekday(event.ts) for event in last],
         }
 
     # Labels

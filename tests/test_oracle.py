@@ -420,10 +420,19 @@ def test_sequence_by_hand(shop: Oracle) -> None:
         "sequence_actions": ["browse", "search", "cart", "purchase"],
         "sequence_items": ["a", "", "b", "a"],
         "sequence_categories": ["x", "y", "", "x"],
+        "sequence_locations": ["north", "", "", ""],
         "sequence_gaps_ms": [-1, 10_000, 0, 7_189_999],
         "sequence_durations_ms": [100, -1, 50, -1],
         "sequence_hours": [10, 10, 10, 12],
+        "sequence_weekdays": [0, 0, 0, 0],
     }
+
+
+def test_the_weekday_of_an_event_turns_at_midnight() -> None:
+    late = T0 - 1  # the last microsecond of Sunday
+    oracle = Oracle([event(1, late), event(2, T0), event(3, T0 + 6 * DAY)], SHOP)
+    row = oracle.sequence("u", T0 + 6 * DAY)
+    assert row is not None and row["sequence_weekdays"] == [6, 0, 6]
 
 
 def test_sequence_keeps_fifty() -> None:

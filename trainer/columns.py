@@ -29,9 +29,11 @@ class Columns:
     SEQUENCE_ACTIONS = "sequence_actions"
     SEQUENCE_ITEMS = "sequence_items"
     SEQUENCE_CATEGORIES = "sequence_categories"
+    SEQUENCE_LOCATIONS = "sequence_locations"
     SEQUENCE_GAPS = "sequence_gaps_ms"
     SEQUENCE_DURATIONS = "sequence_durations_ms"
     SEQUENCE_HOURS = "sequence_hours"
+    SEQUENCE_WEEKDAYS = "sequence_weekdays"
 
     SESSION_VIEW = "user_session"
 

@@ -49,9 +49,23 @@ class EncoderConfig(_Frozen):
     categories: int = Field(
         default=500, ge=0, description="most frequent ones kept; 0 ignores categories"
     )
+    # On the logs tried, the three below told the network no more than the rest did, and let it
+    # learn the training part by heart (docs/decisions.md): a log decides whether to bring them in.
+    item_size: int = Field(default=8, ge=1, le=256)
+    items: int = Field(default=0, ge=0, description="most frequent ones kept; 0 ignores items")
+    location_size: int = Field(default=8, ge=1, le=256)
+    locations: int = Field(
+        default=0, ge=0, description="most frequent ones kept; 0 ignores locations"
+    )
+    calendar: list[Literal["hour", "weekday"]] = Field(
+        default=["hour"], description="what of an event's instant (UTC) is read"
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1)
     unknown: float = Field(
-        default=0.4, ge=0, lt=1, description="share of categories hidden while training"
+        default=0.4,
+        ge=0,
+        lt=1,
+        description="share of items, categories and locations hidden in training",
     )
     window: int = Field(default=50, ge=1, le=50, description="events that a prediction sees")
     coarse: list[Literal["day", "week"]] = Field(
@@ -59,7 +73,7 @@ class EncoderConfig(_Frozen):
     )
     coarse_hidden: int = Field(default=16, ge=1, le=256, description="width of each of them")
 
-    @field_validator("coarse")
+    @field_validator("calendar", "coarse")
     @classmethod
     def _once_each(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):

@@ -9,10 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trainer.config import EncoderConfig
 from trainer.feature_codes import signed_log1p
 from trainer.inputs import frequent, moments
 from trainer.sequences import MISSING, Sequences
 from trainer.vocabulary import places
+
+# A word seen less often in training has too few events to learn from.
+_RAREST, _RAREST_ITEM = 2, 5
 
 
 @dataclass(frozen=True)
@@ -21,34 +25,52 @@ class EncodedEvents:
 
     Attributes
     ----------
-    actions, categories
+    actions, items, categories, locations
         # [events], places in the vocabularies, 0 for unknown
     numbers
-        # [events, 6]: log-gap, first event, log-duration, duration missing, and sine and cosine
-        of the hour
+        # [events, numbers]: log-gap, first event, log-duration, duration missing, then sine and
+        cosine of each part of the calendar
     """
 
     actions: NDArray[np.int64]
+    items: NDArray[np.int64]
     categories: NDArray[np.int64]
+    locations: NDArray[np.int64]
     numbers: NDArray[np.float32]
+
+    def at(
+        self, positions: NDArray[np.int64]
+    ) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
+        """What an encoder reads of some events: each of the attributes, in order."""
+        return (
+            self.actions[positions],
+            self.items[positions],
+            self.categories[positions],
+            self.locations[positions],
+            self.numbers[positions],
+        )
 
 
 class EventEncoder:
     """Turn the columns of events into vocabulary places and standardised numbers."""
 
-    NUMBERS = 6
-
     def __init__(
         self,
         actions: tuple[str, ...],
+        items: tuple[str, ...],
         categories: tuple[str, ...],
+        locations: tuple[str, ...],
         gap: tuple[float, float],
         duration: tuple[float, float],
+        calendar: tuple[str, ...],
     ) -> None:
         self.actions = actions
+        self.items = items
         self.categories = categories
+        self.locations = locations
         self.gap = gap
         self.duration = duration
+        self.calendar = calendar
 
     @classmethod
     def fit(
@@ -56,9 +78,9 @@ class EventEncoder:
         sequences: Sequences,
         rows: NDArray[np.bool_],
         actions: tuple[str, ...],
-        categories: int,
+        config: EncoderConfig,
     ) -> EventEncoder:
-        """Fit the category vocabulary and the moments of gaps and durations.
+        """Fit the vocabularies and the moments of gaps and durations.
 
         Parameters
         ----------
@@ -68,33 +90,53 @@ class EventEncoder:
             # [events], true for the events of the training part
         actions
             The dataset's actions, in declared order.
-        categories
-            How many of the most frequent categories are kept.
+        config
+            How many of the most frequent items, categories and locations are kept, and which parts
+            of the calendar.
         """
-        chosen = sequences.categories.filter(pa.array(rows))
+        known = pa.array(rows)
         gaps, durations = sequences.gaps_ms[rows], sequences.durations_ms[rows]
         return cls(
             actions=actions,
-            categories=frequent(chosen, categories, rarest=2),
+            items=frequent(sequences.items.filter(known), config.items, _RAREST_ITEM),
+            categories=frequent(sequences.categories.filter(known), config.categories, _RAREST),
+            locations=frequent(sequences.locations.filter(known), config.locations, _RAREST),
             gap=_moments_of_one(gaps[gaps != MISSING]),
             duration=_moments_of_one(durations[durations != MISSING]),
+            calendar=tuple(config.calendar),
         )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the vocabularies, and numbers of an event: what a network is made with."""
+        return {
+            "actions": len(self.actions),
+            "items": len(self.items),
+            "categories": len(self.categories),
+            "locations": len(self.locations),
+            "numbers": 4 + 2 * len(self.calendar),
+        }
 
     def transform(self, sequences: Sequences) -> EncodedEvents:
         """Encode all events of ``sequences``."""
-        numbers = np.empty((len(sequences), self.NUMBERS), np.float32)
         missing = sequences.gaps_ms == MISSING, sequences.durations_ms == MISSING
+        turns = {"hour": (sequences.hours, 24), "weekday": (sequences.weekdays, 7)}
+        numbers = np.empty((len(sequences), self.sizes["numbers"]), np.float32)
         numbers[:, 0] = _standardise(sequences.gaps_ms, missing[0], self.gap)
         numbers[:, 1] = missing[0]
         numbers[:, 2] = _standardise(sequences.durations_ms, missing[1], self.duration)
         numbers[:, 3] = missing[1]
-        hours = sequences.hours * (2 * np.pi / 24)
-        np.sin(hours, out=numbers[:, 4], casting="same_kind")
-        np.cos(hours, out=numbers[:, 5], casting="same_kind")
+        for number, part in enumerate(self.calendar):
+            values, whole = turns[part]
+            angles = values * (2 * np.pi / whole)
+            np.sin(angles, out=numbers[:, 4 + 2 * number], casting="same_kind")
+            np.cos(angles, out=numbers[:, 5 + 2 * number], casting="same_kind")
         return EncodedEvents(
             # Counted from 1: 0 is null and unknown.
             actions=places(sequences.actions, self.actions) + 1,
+            items=places(sequences.items, self.items) + 1,
             categories=places(sequences.categories, self.categories) + 1,
+            locations=places(sequences.locations, self.locations) + 1,
             numbers=numbers,
         )
 
@@ -102,19 +144,26 @@ class EventEncoder:
         """The fitted state as plain values."""
         return {
             "actions": list(self.actions),
+            "items": list(self.items),
             "categories": list(self.categories),
+            "locations": list(self.locations),
             "gap_ms": list(self.gap),
             "duration_ms": list(self.duration),
+            "calendar": list(self.calendar),
         }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> EventEncoder:
         """The encoder that :meth:`to_json` described."""
+        # A run of before items, locations and weekdays were read says nothing of them.
         return cls(
-            tuple(content["actions"]),
-            tuple(content["categories"]),
-            tuple(content["gap_ms"]),
-            tuple(content["duration_ms"]),
+            actions=tuple(content["actions"]),
+            items=tuple(content.get("items", ())),
+            categories=tuple(content["categories"]),
+            locations=tuple(content.get("locations", ())),
+            gap=tuple(content["gap_ms"]),
+            duration=tuple(content["duration_ms"]),
+            calendar=tuple(content.get("calendar", ("hour",))),
         )
 
 

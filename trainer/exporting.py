@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import BadInput
 from trainer.config import load_config
+from trainer.event_inputs import EventEncoder
 from trainer.models.base import read_json, write_json
 from trainer.models.onnx_network import (
     CONVERSION,
     ENCODER,
+    ENCODER_INPUTS,
     HEAD,
     NEXT_TIME,
     OnnxNetwork,
@@ -122,18 +124,21 @@ def _example(
     random = np.random.default_rng(0)
     head, conversion, next_time = (name in graphs for name in GRAPHS[1:])
     network = OnnxNetwork(folder, head, conversion, next_time, coarse)
-    events = vocabularies["events"]
+    sizes = EventEncoder.from_json(vocabularies["events"]).sizes
     given: dict[str, NDArray[Any]] = {
-        "actions": random.integers(0, len(events["actions"]) + 1, (_ROWS, _TIME)),
-        "categories": random.integers(0, len(events["categories"]) + 1, (_ROWS, _TIME)),
-        "numbers": random.normal(size=(_ROWS, _TIME, 6)).astype(np.float32),
+        **{
+            name: random.integers(0, sizes[name] + 1, (_ROWS, _TIME))
+            for name in ENCODER_INPUTS[:-1]
+        },
+        "numbers": random.normal(size=(_ROWS, _TIME, sizes["numbers"])).astype(np.float32),
         "context": random.normal(size=(_ROWS, len(features["columns"]))).astype(np.float32),
         "closed": np.arange(_ROWS) == _ROWS - 1,
     }
-    hidden, _ = network.encode(given["actions"], given["categories"], given["numbers"])
+    actions, items, categories, locations, numbers = (given[name] for name in ENCODER_INPUTS)
+    hidden, _ = network.encode(actions, items, categories, locations, numbers)
     batches = []
     for period in coarse:
-        shape = (_ROWS, _TIME, len(events["actions"]) + EXTRA)
+        shape = (_ROWS, _TIME, sizes["actions"] + EXTRA)
         numbers, ages = random.random(shape), random.random((_ROWS, EXTRA))
         given[group_of(period)] = numbers.astype(np.float32)
         given[f"{group_of(period)}_ages"] = ages.astype(np.float32)

@@ -39,6 +39,12 @@ _ROW = "scalespace_row"  # keeps the order of the rows asked for; an as-of join 
 # did after each state.
 ANCHORS = (C.LAST_ACTION, C.LAST_ACTION_AT, C.SESSION_IS_OPEN, C.TRANSITION_COUNTS)
 
+# The last events as an encoder reads them.
+SEQUENCE = (
+    *(C.SEQUENCE_ACTIONS, C.SEQUENCE_ITEMS, C.SEQUENCE_CATEGORIES, C.SEQUENCE_LOCATIONS),
+    *(C.SEQUENCE_GAPS, C.SEQUENCE_DURATIONS, C.SEQUENCE_HOURS, C.SEQUENCE_WEEKDAYS),
+)
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -117,8 +123,12 @@ def anchors(published: Sequence[Feature]) -> tuple[Feature, ...]:
 
 def require_anchors(published: Sequence[Feature]) -> None:
     """Refuse a store without the features that models read by name."""
+    _require(published, *ANCHORS, *SEQUENCE)
+
+
+def _require(published: Sequence[Feature], *needed: str) -> None:
     names = {feature.name for feature in published}
-    for name in (*ANCHORS, C.SEQUENCE_ACTIONS):
+    for name in needed:
         if name not in names:
             raise BadInput(
                 f"the store has no feature {name}, which every model needs; run trainer build"
@@ -131,15 +141,9 @@ def named(published: Sequence[Feature], *names: str) -> tuple[Feature, ...]:
 
 
 def sequence_features(published: Sequence[Feature]) -> tuple[Feature, ...]:
-    """The arrays of the last events that an encoder reads."""
-    return named(
-        published,
-        C.SEQUENCE_ACTIONS,
-        C.SEQUENCE_CATEGORIES,
-        C.SEQUENCE_GAPS,
-        C.SEQUENCE_DURATIONS,
-        C.SEQUENCE_HOURS,
-    )
+    """The arrays of the last events that an encoder reads; refused where one is not there."""
+    _require(published, *SEQUENCE)
+    return named(published, *SEQUENCE)
 
 
 def open_checked_store(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from trainer.feature_codes import LOGARITHMIC, FeatureCode, signed_log1p
 from trainer.feature_rows import FeatureRows
-from trainer.instants import Instants
+from trainer.instants import Instants, weekdays
 from trainer.packed_columns import PackedColumns
 from trainer.stored_features import StoredFeatures
 from trainer.vocabulary import lookup
@@ -56,10 +56,9 @@ def calendar(instants: Instants) -> NDArray[np.float64]:
         # [rows, 9], in the order of ``CALENDAR``
     """
     days = instants.astype("datetime64[D]")
-    weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
     angles = (instants - days) / np.timedelta64(1, "D") * (2 * np.pi)
     columns = np.zeros((len(instants), len(CALENDAR)))
-    columns[np.arange(len(instants)), weekdays] = 1.0
+    columns[np.arange(len(instants)), weekdays(instants)] = 1.0
     columns[:, 7], columns[:, 8] = np.sin(angles), np.cos(angles)
     return columns
 

@@ -76,3 +76,8 @@ def show_duration(duration: np.timedelta64) -> str:
         if seconds and seconds % _UNIT_SECONDS[unit] == 0:
             return f"{seconds // _UNIT_SECONDS[unit]}{unit}"
     return f"{seconds}s"
+
+
+def weekdays(instants: Instants) -> NDArray[np.int64]:
+    """UTC weekday of each instant, 0 for Monday."""
+    return (instants.astype("datetime64[D]").astype(np.int64) + 3) % 7  # 1970-01-01: a Thursday

@@ -148,9 +148,7 @@ def explain(model: Recurrent, example: Examples, state: str | None = None) -> Re
         return logits[:, target]
 
     with torch.no_grad():
-        embedded = network.encoder.embed(
-            tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
-        )
+        embedded = network.encoder.embed(*tensors.events(positions))
         encoded = network.encoder.cell(embedded)[0][:, -1]
         found = float(logit(embedded))
         baseline = float(logit(torch.zeros_like(embedded)))
@@ -312,13 +310,5 @@ def _subsequences(sequences: Sequences, kept: Sequence[NDArray[np.int64]], begin
             gaps[offsets[row] + place + 1] = sequences.gaps_ms[over].sum()
         if len(each) and each[0] > begin and sequences.gaps_ms[begin] == MISSING:
             gaps[offsets[row]] = MISSING  # without the first event, the second is the first
-    return Sequences(
-        users=np.arange(len(kept)).astype(str).astype(object),
-        offsets=offsets,
-        actions=sequences.actions.take(pa.array(places)),
-        categories=sequences.categories.take(pa.array(places)),
-        gaps_ms=gaps,
-        durations_ms=sequences.durations_ms[places],
-        hours=sequences.hours[places],
-        instants=None if sequences.instants is None else sequences.instants[places],
-    )
+    users = np.arange(len(kept)).astype(str).astype(object)
+    return replace(sequences.picked(users, offsets, places), gaps_ms=gaps)

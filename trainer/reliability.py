@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,39 @@ def reliability(chances: NDArray, truths: NDArray, users: NDArray, bins: int = B
         high=ends[:, 1],
         rows=rows[filled],
     )
+
+
+def quantile_reliability(
+    quantiles: NDArray, waits: NDArray, watched: NDArray, users: NDArray, levels: Sequence[float]
+) -> Reliability:
+    """How often the wait was over by each quantile, beside the quantile's level.
+
+    Counted at a level are the rows that were watched to its quantile: which these are depends on
+    what was predicted and on when one asked, and not on the wait.
+
+    Parameters
+    ----------
+    quantiles
+        # [rows, levels], seconds
+    waits, watched
+        # [rows], seconds; a wait of as much as was watched was not seen to its end
+    users
+        # [rows]
+    levels
+        # [levels]
+    """
+    said, happened, ends, rows = [], [], [], []
+    for place, level in enumerate(levels):
+        told = watched > quantiles[:, place]
+        if not told.any():
+            continue
+        over = (waits[told] <= quantiles[told, place]).astype(np.float64)
+        said.append(level)
+        happened.append(float(over.mean()))
+        ends.append(user_intervals({"_": over}, users[told])["_"])
+        rows.append(int(told.sum()))
+    low, high = np.array(ends).reshape(-1, 2).T
+    return Reliability(np.array(said), np.array(happened), low, high, np.array(rows, dtype=int))
 
 
 def top_reliability(probabilities: NDArray, labels: NDArray, users: NDArray) -> Reliability:

@@ -2,11 +2,12 @@
 
 Notes
 -----
-Within the window of each test row, what was done (action, category, duration) is dealt anew to the
-instants at which something was done. The rhythm stays, and so does what was done; only its order
-goes. If the next action does not depend on the order, the shuffled window has the same distribution
-beside it as the real one, and the log-loss of any fixed model changes by 0 on average: the test is
-that of a permutation, and a bootstrap over users says how far from 0 the change may lie.
+Within the window of each test row, what was done (action, item, category, location, duration) is
+dealt anew to the instants at which something was done. The rhythm stays, and so does what was done;
+only its order goes. If the next action does not depend on the order, the shuffled window has the
+same distribution beside it as the real one, and the log-loss of any fixed model changes by 0 on
+average: the test is that of a permutation, and a bootstrap over users says how far from 0 the
+change may lie.
 
 Two models are asked. The run itself says what it reads from the order beyond its features; they
 are computed in order too (the last action, the user's transitions), and are not shuffled. A network
@@ -21,7 +22,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from feature_repo.atomic import replacing
 from feature_repo.errors import BadInput
@@ -34,7 +34,6 @@ from trainer.metrics import row_log_loss
 from trainer.models.base import Report, silent, write_json
 from trainer.models.recurrent import Recurrent
 from trainer.runs import Run
-from trainer.sequences import Sequences
 from trainer.training import reproducible
 
 REPORT = "shuffle_test.json"
@@ -121,18 +120,15 @@ def shuffled(examples: Examples, window: int, random: np.random.Generator) -> Ex
     real = np.arange(window) < lengths[:, None]
     # The places of the window in a random order, padding last.
     dealt = np.argsort(np.where(real, random.random(real.shape), 2.0), axis=1)
-    what = pa.array(np.take_along_axis(places, dealt, axis=1)[real])
+    what = np.take_along_axis(places, dealt, axis=1)[real]
     when = places[real]
     sequences = examples.sequences
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    alone = Sequences(
-        users=sequences.users[examples.owners],
-        offsets=offsets,
-        actions=sequences.actions.take(what),
-        categories=sequences.categories.take(what),
-        durations_ms=sequences.durations_ms[what.to_numpy()],
+    alone = replace(
+        sequences.picked(sequences.users[examples.owners], offsets, what),
         gaps_ms=sequences.gaps_ms[when],
         hours=sequences.hours[when],
+        weekdays=sequences.weekdays[when],
         instants=None if sequences.instants is None else sequences.instants[when],
     )
     return replace(examples, sequences=alone, owners=np.arange(len(examples)), ends=offsets[1:])

@@ -19,8 +19,8 @@ class Tensors:
 
     Attributes
     ----------
-    actions, categories, numbers
-        # [events], # [events], # [events, numbers]
+    actions, items, categories, locations, numbers
+        # [events] each, and # [events, numbers]
     context, closed, labels
         # [examples, columns], and # [examples] each
     conversions
@@ -35,7 +35,9 @@ class Tensors:
     """
 
     actions: Tensor
+    items: Tensor
     categories: Tensor
+    locations: Tensor
     numbers: Tensor
     context: Tensor
     closed: Tensor
@@ -46,6 +48,11 @@ class Tensors:
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     rollups: tuple[Rollups, ...] = ()
+
+    def events(self, positions: Tensor) -> tuple[Tensor, ...]:
+        """What the encoder reads at flat positions; # [*positions], numbers # [*positions, n]."""
+        words = (self.actions, self.items, self.categories, self.locations)
+        return (*(each[positions] for each in words), self.numbers[positions])
 
     def to(self, device: torch.device) -> Tensors:
         """The same tensors on a device; positions stay where batches are laid out."""

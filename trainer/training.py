@@ -250,9 +250,7 @@ def chunks_of(tensors: Tensors, rows: NDArray[np.int64], config: FitConfig) -> C
 def encode_batch(network: Network, tensors: Tensors, batch: Batch) -> Tensor:
     """The encoder's state at the last event of each scored example; # [scored, hidden]."""
     positions = torch.from_numpy(batch.positions).to(tensors.actions.device)
-    hidden, _ = network.encoder(
-        tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
-    )
+    hidden, _ = network.encoder(*tensors.events(positions))
     # Of a flat view: one index instead of two costs half, forwards and backwards.
     flat = torch.from_numpy(batch.rows * batch.positions.shape[1] + batch.steps)
     return hidden.flatten(0, 1).index_select(0, flat.to(hidden.device))

@@ -35,7 +35,7 @@ BUFFER_BYTES = 256 * 2**20  # of a buffer's rows
 GROUPS = 16  # row groups of a buffer, or so
 _LAYOUT = "layout.json"
 _EVENTS, _EXAMPLES = "events", "examples"
-_OF_EVENTS = ("actions", "categories", "numbers")
+_OF_EVENTS = ("actions", "items", "categories", "locations", "numbers")
 _OF_TARGETS = ("next_action", "conversions", "next_time")
 _PLACES = ("first", "last")
 

@@ -22,6 +22,8 @@ def lookup(column: pa.Array, words: tuple[str, ...]) -> pa.Array:
 
 def places(column: pa.Array, words: tuple[str, ...]) -> NDArray[np.int64]:
     """Place of each text in the vocabulary, from 0; -1 for null and unknown; # [rows]."""
+    if not words:
+        return np.full(len(column), UNKNOWN, np.int64)
     if len(column) > _FEW or column.type != pa.string():
         return pc.fill_null(lookup(column, words), UNKNOWN).to_numpy().astype(np.int64)
     rows, offset = len(column), column.offset

@@ -172,7 +172,10 @@ def test_flat_sequences_are_the_served_ones(demo: Demo) -> None:
                 list(coalesce(gap_ms, -1) order by event_position) as gaps,
                 list(coalesce(category_id, '') order by event_position) as categories,
                 list(coalesce(duration_ms, -1) order by event_position) as durations,
-                list(hour order by event_position) as hours
+                list(hour order by event_position) as hours,
+                list(isodow(event_timestamp) - 1 order by event_position) as weekdays,
+                list(coalesce(item_id, '') order by event_position) as items,
+                list(coalesce(location, '') order by event_position) as locations
             from '{demo.home}/labels/events.parquet' group by user_id
         ),
         served as (
@@ -180,9 +183,10 @@ def test_flat_sequences_are_the_served_ones(demo: Demo) -> None:
             qualify row_number() over (partition by user_id order by event_timestamp desc) = 1
         )
         select count(*) filter (where (sequence_actions, sequence_gaps_ms, sequence_categories,
-                sequence_durations_ms, sequence_hours)
+                sequence_durations_ms, sequence_hours, sequence_weekdays, sequence_items,
+                sequence_locations)
             is distinct from (actions[-50:], gaps[-50:], categories[-50:], durations[-50:],
-                hours[-50:])), count(*)
+                hours[-50:], weekdays[-50:], items[-50:], locations[-50:])), count(*)
         from events full join served using (user_id)
     """).fetchall()
     assert differing == [(0, 500)]

@@ -36,9 +36,11 @@ TYPES = {
     "sequence_actions": "VARCHAR[]",
     "sequence_items": "VARCHAR[]",
     "sequence_categories": "VARCHAR[]",
+    "sequence_locations": "VARCHAR[]",
     "sequence_gaps_ms": "BIGINT[]",
     "sequence_durations_ms": "BIGINT[]",
     "sequence_hours": "BIGINT[]",
+    "sequence_weekdays": "BIGINT[]",
 }
 VIEWS = {
     "user_activity_7d": ("event_count_7d",),
@@ -261,11 +263,13 @@ def values_at(log: Log, user: str, instant: datetime) -> dict[str, Any]:
         "sequence_actions": [event.action for event in last],
         "sequence_items": [event.item or "" for event in last],
         "sequence_categories": [event.category or "" for event in last],
+        "sequence_locations": [event.location or "" for event in last],
         "sequence_gaps_ms": [gaps[first + i - 1] if first + i else -1 for i in range(len(last))],
         "sequence_durations_ms": [
             -1 if event.duration_ms is None else event.duration_ms for event in last
         ],
         "sequence_hours": [event.at.hour for event in last],
+        "sequence_weekdays": [event.at.weekday() for event in last],
     }
 
 

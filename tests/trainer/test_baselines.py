@@ -126,10 +126,14 @@ def test_unknown_users_and_words_get_sane_answers(name: str, fitted: dict[str, M
     actions = [[], ["a"], ["a", "unheard of", "b"]]
     history = {
         "sequence_actions": actions,
-        "sequence_categories": [["never seen"] * len(row) for row in actions],
+        **{
+            f"sequence_{words}": [["never seen"] * len(row) for row in actions]
+            for words in ("items", "categories", "locations")
+        },
         "sequence_gaps_ms": [[-1, 60_000, 10**12][: len(row)] for row in actions],
         "sequence_durations_ms": [[-1] * len(row) for row in actions],
         "sequence_hours": [[23] * len(row) for row in actions],
+        "sequence_weekdays": [[6] * len(row) for row in actions],
         "last_action_type": [None, "a", "unheard of"],
     }
     values = pa.table(

@@ -54,13 +54,13 @@ def test_windows_are_the_last_events_of_the_user() -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_chunks_equal_a_step_by_step_pass(cell: str) -> None:
     torch.manual_seed(0)
-    encoder = SequenceEncoder(EncoderConfig(cell=cell, hidden=12), 4, 6, 2).eval()
-    events = int(OFFSETS[-1])
-    actions, categories = torch.randint(0, 5, (events,)), torch.randint(0, 7, (events,))
-    numbers = torch.randn(events, 2)
+    encoder = SequenceEncoder(EncoderConfig(cell=cell, hidden=12), 4, 9, 6, 3, 2).eval()
+    count = int(OFFSETS[-1])
+    words = [torch.randint(0, size + 1, (count,)) for size in (4, 9, 6, 3)]
+    events = (*words, torch.randn(count, 2))
 
     def encode(positions: torch.Tensor, state: object = None) -> tuple[torch.Tensor, object]:
-        return encoder(actions[positions], categories[positions], numbers[positions], state)
+        return encoder(*(each[positions] for each in events), state)
 
     chunks = make_chunks(FIRST, LAST, 100, 50)
     with torch.no_grad():
@@ -80,10 +80,10 @@ def test_chunks_equal_a_step_by_step_pass(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_order_matters_to_the_encoder(cell: str) -> None:
     torch.manual_seed(0)
-    encoder = SequenceEncoder(EncoderConfig(cell=cell), 4, 0, 1).eval()
+    encoder = SequenceEncoder(EncoderConfig(cell=cell), 4, 0, 0, 0, 1).eval()
     forward = torch.tensor([[1, 2, 3, 4]])
     numbers = torch.zeros(1, 4, 1)
     with torch.no_grad():
-        one, _ = encoder(forward, forward, numbers)
-        other, _ = encoder(forward.flip(1), forward, numbers)
+        one, _ = encoder(forward, forward, forward, forward, numbers)
+        other, _ = encoder(forward.flip(1), forward, forward, forward, numbers)
     assert not torch.allclose(one[0, -1], other[0, -1], atol=1e-4)

@@ -13,7 +13,7 @@ import pytest
 import synthetic_log as synthetic
 
 from feature_repo.errors import BadInput
-from trainer.config import load_config
+from trainer.config import EncoderConfig, load_config
 from trainer.event_inputs import EventEncoder
 from trainer.examples import Dataset, build_examples, current_states
 from trainer.features import Feature, choose_features
@@ -78,18 +78,24 @@ def test_the_state_after_a_closed_session_is_leave() -> None:
 
 def test_the_sequence_view_gives_the_log_s_own_encoding() -> None:
     log = synthetic.order_two_log(users=3, events=70)
+    for events in log.users.values():
+        for place, event in enumerate(events):
+            object.__setattr__(event, "item", f"i{place % 4}" if place % 5 else None)
+            object.__setattr__(event, "location", f"l{place % 3}" if place % 7 else None)
     flat = Sequences.from_events(synthetic.events_table(log))
     users = sorted(log.users)
     values = synthetic.features_at(log, users, [log.end] * 3)
     stored = Sequences.from_arrays(np.array(users, dtype=object), values)
-    encoder = EventEncoder.fit(flat, np.ones(len(flat), dtype=bool), log.actions, 100)
+    every = np.ones(len(flat), dtype=bool)
+    config = EncoderConfig(items=200, locations=200, calendar=["hour", "weekday"])
+    encoder = EventEncoder.fit(flat, every, log.actions, config)
+    assert encoder.sizes["items"] == 4 and encoder.sizes["locations"] == 3
     whole, last = encoder.transform(flat), encoder.transform(stored)
     for user in range(3):
         own = slice(flat.offsets[user + 1] - 50, flat.offsets[user + 1])
         seen = slice(stored.offsets[user], stored.offsets[user + 1])
-        assert np.array_equal(whole.actions[own], last.actions[seen])
-        assert np.array_equal(whole.categories[own], last.categories[seen])
-        assert np.array_equal(whole.numbers[own], last.numbers[seen])
+        for one, other in zip(whole.at(np.r_[own]), last.at(np.r_[seen]), strict=True):
+            assert np.array_equal(one, other)
 
 
 def test_a_null_sequence_is_an_empty_one() -> None:

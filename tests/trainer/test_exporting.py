@@ -33,9 +33,14 @@ def exported(
     training_of: Callable[..., Training],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path, Recurrent, Dataset, synthetic.Log]:
-    keys = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "tasks.next_time=0.3")
+    words = ("encoder.items=2", "encoder.locations=2", "encoder.calendar=[hour,weekday]")
+    keys = (*words, "encoder.hidden=8", "encoder.layers=1", "epochs=2", "tasks.next_time=0.3")
     config = load_config(None, [*keys, "fusion.kind=additive"])
     log = synthetic.order_two_log(users=15, events=30)
+    for events in log.users.values():
+        for place, event in enumerate(events):
+            object.__setattr__(event, "item", f"i{place % 4}" if place % 3 else None)
+            object.__setattr__(event, "location", f"l{place % 2}" if place % 9 else "rare")
     dataset = make_dataset(log, TRAIN_END, VALID_END, landmarks=True, waits=True)
     model = Recurrent(config, synthetic.INPUTS)
     model.fit(training_of(log, dataset, config))
@@ -83,20 +88,20 @@ def events_of(folder: Path, history: list[synthetic.Event]) -> dict[str, np.ndar
         gap = (event.at - history[place - 1].at) / timedelta(milliseconds=1) if place else None
         for value, (m, d) in ((gap, known["gap_ms"]), (event.duration_ms, known["duration_ms"])):
             numbers += [0.0, 1.0] if value is None else [(s(value) - m) * d, 0.0]
-        angle = 2 * math.pi * event.at.hour / 24
-        lists = (known["actions"], known["categories"])
-        texts = (event.action, event.category)
+        assert known["calendar"] == ["hour", "weekday"]
+        for turn in (event.at.hour / 24, event.at.weekday() / 7):
+            numbers += [math.sin(2 * math.pi * turn), math.cos(2 * math.pi * turn)]
+        lists = [known[name] for name in ("actions", "items", "categories", "locations")]
+        texts = (event.action, event.item, event.category, event.location)
         places = [
             words.index(text) + 1 if text in words else 0
             for words, text in zip(lists, texts, strict=True)
         ]
-        rows.append((*places, [*numbers, math.sin(angle), math.cos(angle)]))
-    actions, categories, numbers = zip(*rows[-window:], strict=True)
-    return {
-        "actions": np.array([actions], np.int64),
-        "categories": np.array([categories], np.int64),
-        "numbers": np.array([numbers], np.float32),
-    }
+        rows.append((*places, numbers))
+    *words, numbers = zip(*rows[-window:], strict=True)
+    names = ("actions", "items", "categories", "locations")
+    found = {name: np.array([each], np.int64) for name, each in zip(names, words, strict=True)}
+    return found | {"numbers": np.array([numbers], np.float32)}
 
 
 def context_of(folder: Path, values: dict[str, Any], now: datetime, closed: bool) -> np.ndarray:
@@ -170,7 +175,8 @@ def test_the_worked_example_is_one(
 ) -> None:
     _, folder, *_ = exported
     example = read(folder, "example.json")
-    types = {"actions": np.int64, "categories": np.int64, "closed": np.bool_}
+    words = ("actions", "items", "categories", "locations")
+    types = dict.fromkeys(words, np.int64) | {"closed": np.bool_}
     given = {k: np.array(v, types.get(k, np.float32)) for k, v in example["inputs"].items()}
     encoded = ask(folder, "encoder.onnx", **given)["encoded"][:, -1]
     outputs = example["outputs"]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from trainer.config import EncoderConfig
 from trainer.event_inputs import EventEncoder
 from trainer.inputs import CALENDAR, FeatureEncoder, calendar, signed_log1p
 from trainer.sequences import Sequences
@@ -88,40 +89,92 @@ def test_calendar() -> None:
     assert row[7:] == pytest.approx([1.0, 0.0], abs=1e-12)
 
 
-def sequences(categories: list[str | None]) -> Sequences:
+EVERYTHING = EncoderConfig(items=200, locations=200, calendar=["hour", "weekday"])
+
+
+def sequences(
+    categories: list[str | None],
+    items: list[str | None] | None = None,
+    locations: list[str | None] | None = None,
+) -> Sequences:
     size = len(categories)
+    nothing = [None] * size
     return Sequences(
         users=np.array(["u"], dtype=object),
         offsets=np.array([0, size]),
         actions=pa.array(["a", "b"] * (size // 2)),
+        items=pa.array(items or nothing, pa.string()),
         categories=pa.array(categories, pa.string()),
+        locations=pa.array(locations or nothing, pa.string()),
         gaps_ms=np.array([-1] + [1000] * (size - 1)),
         durations_ms=np.array([-1, 500] * (size // 2)),
         hours=np.array([6] * size),
+        weekdays=np.array([0, 1, 2, 3, 4, 5, 6, 0][:size]),
     )
 
 
 def test_events_are_encoded_with_training_categories_only() -> None:
     log = sequences(["x", "x", "y", "y", "y", "late", "late", None])
     known = np.arange(8) < 5
-    encoder = EventEncoder.fit(log, known, ("a", "b"), 500)
+    encoder = EventEncoder.fit(log, known, ("a", "b"), EVERYTHING)
     assert encoder.categories == ("y", "x")
+    assert encoder.items == encoder.locations == ()
     before = encoder.to_json()
     encoded = encoder.transform(log)
     assert encoded.categories.tolist() == [2, 2, 1, 1, 1, 0, 0, 0]
     assert encoded.actions.tolist() == [1, 2] * 4
     assert encoded.numbers[0, :2].tolist() == [0.0, 1.0]  # no gap before the first event
     assert encoded.numbers[0, 2:4].tolist() == [0.0, 1.0]  # and its duration is unknown
-    assert encoded.numbers[0, 4:] == pytest.approx([1.0, 0.0], abs=1e-7)
+    assert encoded.numbers[0, 4:] == pytest.approx([1.0, 0.0, 0.0, 1.0], abs=1e-7)
+    turn = 2 * np.pi / 7  # Tuesday is a seventh of a week after Monday
+    assert encoded.numbers[1, 6:] == pytest.approx([np.sin(turn), np.cos(turn)], abs=1e-7)
+    assert encoded.numbers[7].tolist() == encoded.numbers[7, :6].tolist() + [0.0, 1.0]
     assert encoder.to_json() == before
     assert EventEncoder.from_json(json.loads(json.dumps(before))).to_json() == before
 
 
 def test_the_vocabulary_keeps_the_most_frequent() -> None:
     log = sequences(["x", "x", "y", "y", "y", "z", "z", "z"])
-    encoder = EventEncoder.fit(log, np.ones(8, dtype=bool), ("a", "b"), 2)
+    every = np.ones(8, dtype=bool)
+    encoder = EventEncoder.fit(log, every, ("a", "b"), EncoderConfig(categories=2))
     assert encoder.categories == ("y", "z")
-    assert EventEncoder.fit(log, np.ones(8, dtype=bool), ("a", "b"), 0).categories == ()
+    encoder = EventEncoder.fit(log, every, ("a", "b"), EncoderConfig(categories=0))
+    assert encoder.categories == ()
+
+
+def test_items_and_locations_have_vocabularies_of_the_training_part() -> None:
+    log = sequences(
+        [None] * 8,
+        items=["i", "j", "i", "j", "i", "i", "i", None],
+        locations=["n", "n", "s", "s", "w", "late", "late", "n"],
+    )
+    known = np.arange(8) < 7
+    encoder = EventEncoder.fit(log, known, ("a", "b"), EVERYTHING)
+    assert encoder.items == ("i",)  # five times; the two of the other are too few to learn from
+    assert encoder.transform(log).items.tolist() == [1, 0, 1, 0, 1, 1, 1, 0]
+    assert encoder.locations == ("late", "n", "s")
+    earlier = EventEncoder.fit(log, np.arange(8) < 5, ("a", "b"), EVERYTHING)
+    assert earlier.items == () and earlier.locations == ("n", "s")
+    assert earlier.transform(log).locations.tolist() == [1, 1, 2, 2, 0, 0, 0, 1]
+    off = EncoderConfig(items=0, locations=0, calendar=[])
+    neither = EventEncoder.fit(log, known, ("a", "b"), off)
+    assert neither.sizes == {
+        **{"actions": 2, "items": 0, "categories": 0, "locations": 0},
+        "numbers": 4,
+    }
+    assert neither.transform(log).items.tolist() == [0] * 8
+
+
+def test_an_encoder_of_before_items_reads_what_it_read_then() -> None:
+    old = {"actions": ["a", "b"], "categories": ["x"], "gap_ms": [6, 1], "duration_ms": [6, 1]}
+    encoder = EventEncoder.from_json(old)
+    assert encoder.sizes == {
+        **{"actions": 2, "items": 0, "categories": 1, "locations": 0},
+        "numbers": 6,
+    }
+    encoded = encoder.transform(sequences(["x"] * 8, items=["i"] * 8, locations=["n"] * 8))
+    assert encoded.numbers.shape == (8, 6)
+    assert not encoded.items.any() and not encoded.locations.any()
 
 
 def test_pieces_of_a_table_encode_as_the_whole() -> None:

@@ -161,9 +161,7 @@ def test_a_hundred_columns_of_padding_change_nothing(fitted: tuple[Recurrent, Da
     padded = np.concatenate([places, np.repeat(places[:, -1:], 100, axis=1)], axis=1)
     positions = torch.from_numpy(padded)
     with torch.no_grad():
-        hidden, _ = model.network.encoder(
-            tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
-        )
+        hidden, _ = model.network.encoder(*tensors.events(positions))
         encoded = hidden[torch.arange(100), torch.from_numpy(lengths - 1)]
         logits = model.network.head(encoded, tensors.context, tensors.closed)
     probabilities = torch.softmax(logits.double(), dim=-1).numpy()
@@ -301,10 +299,14 @@ def test_users_of_no_one_and_three_events_get_sane_answers(
     actions = [[], ["a"], ["a", "unheard of", "b"]]
     history = {
         "sequence_actions": actions,
-        "sequence_categories": [["never seen"] * len(row) for row in actions],
+        **{
+            f"sequence_{words}": [["never seen"] * len(row) for row in actions]
+            for words in ("items", "categories", "locations")
+        },
         "sequence_gaps_ms": [[-1, 60_000, 10**12][: len(row)] for row in actions],
         "sequence_durations_ms": [[-1] * len(row) for row in actions],
         "sequence_hours": [[23] * len(row) for row in actions],
+        "sequence_weekdays": [[6] * len(row) for row in actions],
         "last_action_type": [None, "a", "b"],
     }
     values = pa.table(

@@ -31,14 +31,16 @@ SIZES = [(1, 1), (3, 7), (256, 1)]
 KINDS = ("concat", "weighted", "gated", "additive")
 
 
-def network_of(cell: str, layers: int, categories: int = 5, *keys: str) -> Network:
-    """A network with both heads."""
+def network_of(cell: str, layers: int, words: int = 5, *keys: str) -> Network:
+    """A network with both heads, and as many words of each kind."""
     given = [f"encoder.cell={cell}", f"encoder.layers={layers}", "tasks.conversion=0.3", *keys]
     torch.manual_seed(3)
     network = Network(
         load_config(None, given),
         actions=3,
-        categories=categories,
+        items=words,
+        categories=words,
+        locations=words,
         numbers=NUMBERS,
         groups=GROUPS,
         states=STATES,
@@ -58,11 +60,11 @@ def head_of(network: Network) -> NextActionHead:
     return network.head
 
 
-def events_of(batch: int, time: int, categories: int = 5) -> tuple[np.ndarray, ...]:
+def events_of(batch: int, time: int, words: int = 5) -> tuple[np.ndarray, ...]:
     random = np.random.default_rng(batch * 100 + time)
     return (
         random.integers(0, 4, (batch, time)),
-        random.integers(0, categories + 1, (batch, time)),
+        *(random.integers(0, words + 1, (batch, time)) for _ in range(3)),
         random.normal(size=(batch, time, NUMBERS)).astype(np.float32),
     )
 
@@ -161,27 +163,25 @@ def test_a_head_that_is_not_there_is_not_exported(tmp_path: Path) -> None:
 def test_events_one_by_one_equal_the_whole(cell: str, tmp_path: Path) -> None:
     export_onnx(network_of(cell, 2), NUMBERS, CONTEXT, tmp_path)
     exported = OnnxNetwork(tmp_path)
-    actions, categories, numbers = events_of(3, 50)
-    whole, end = exported.encode(actions, categories, numbers)
+    events = events_of(3, 50)
+    whole, end = exported.encode(*events)
     state = None
     for step in range(50):
         now = slice(step, step + 1)
-        encoded, state = exported.encode(
-            actions[:, now], categories[:, now], numbers[:, now], state
-        )
+        encoded, state = exported.encode(*(each[:, now] for each in events), state)
         assert encoded[:, 0] == pytest.approx(whole[:, step], abs=1e-5)
     assert state is not None
     for part, expected in zip(state, end, strict=True):
         assert part == pytest.approx(expected, abs=1e-5)
     # Another order is another history.
-    other, _ = exported.encode(actions[:, ::-1], categories[:, ::-1], numbers[:, ::-1])
+    other, _ = exported.encode(*(each[:, ::-1] for each in events))
     assert np.abs(other[:, -1] - whole[:, -1]).max() > 1e-3
 
 
-def test_a_network_without_categories_exports(tmp_path: Path) -> None:
-    network = network_of("lstm", 1, categories=0)
+def test_a_network_that_reads_no_words_exports(tmp_path: Path) -> None:
+    network = network_of("lstm", 1, words=0)
     export_onnx(network, NUMBERS, CONTEXT, tmp_path)
-    events = events_of(3, 7, categories=0)
+    events = events_of(3, 7, words=0)
     with torch.no_grad():
         hidden, _ = network.encoder(*map(torch.from_numpy, events))
     encoded, _ = OnnxNetwork(tmp_path).encode(*events)

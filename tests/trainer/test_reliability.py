@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer import metrics
-from trainer.reliability import reliability, top_reliability
+from trainer.reliability import quantile_reliability, reliability, top_reliability
 
 
 def test_bins_by_hand() -> None:
@@ -34,3 +34,16 @@ def test_its_error_is_that_of_the_metrics() -> None:
     labels = random.integers(0, 4, 500)
     error = top_reliability(probabilities, labels, users).error
     assert error == pytest.approx(metrics.expected_calibration_error(probabilities, labels))
+
+
+def test_quantiles_are_counted_where_they_were_watched() -> None:
+    # Four rows, all said to be over by 10 s with .5 and by 100 s with .9. One wait of 5 s, one of
+    # 50, one of 500; the last was watched for 60 s and had not ended: nothing is known of its .9.
+    quantiles = np.tile([10.0, 100.0], (4, 1))
+    waits, watched = np.array([5.0, 50.0, 500.0, 60.0]), np.array([1000.0, 1000.0, 1000.0, 60.0])
+    found = quantile_reliability(quantiles, waits, watched, np.arange(4), (0.5, 0.9))
+    assert found.said.tolist() == [0.5, 0.9]
+    assert found.happened == pytest.approx([1 / 4, 2 / 3])
+    assert found.rows.tolist() == [4, 3]
+    none = quantile_reliability(quantiles, waits, np.ones(4), np.arange(4), (0.5, 0.9))
+    assert none.said.tolist() == []

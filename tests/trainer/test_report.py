@@ -26,6 +26,8 @@ SECTIONS = (
     "data",
     "metrics",
     "slices",
+    "items",
+    "waits",
     "transitions",
     "learning",
     "calibration",
@@ -125,8 +127,9 @@ def test_the_report_is_one_file_that_needs_nothing(text: str) -> None:
     assert {a["href"] for a in page.all("a")} == {f"#{name}" for name in SECTIONS}
     assert page.all("html")[0]["lang"] == "en"
     pictures = page.all("img")
-    # Actions, log-loss, slices, matrix, curve, calibration, sources, and three users' reasons.
-    assert len(pictures) == 7 + 3
+    # Actions, log-loss, slices, matrix, curve, calibration, sources, and three users' reasons; of
+    # items and categories the slices and the scales, and of waits the quantiles and the groups.
+    assert len(pictures) == 7 + 3 + 2 * 2 + 2
     alts = [picture["alt"] or "" for picture in pictures]
     assert all(len(alt) > 30 for alt in alts)
     assert len(set(alts)) == len(alts)
@@ -154,6 +157,28 @@ def test_its_figures_are_those_of_the_files(text: str, made: tuple[Path, Path]) 
     assert "null: user_id" not in words
     for part in ("additive fusion", "an easy one", "a typical one", "a surprise", "everyone's"):
         assert part in words
+
+
+def test_items_and_waits_have_the_figures_of_the_files(text: str, made: tuple[Path, Path]) -> None:
+    words = " ".join(" ".join(Page(text).words).split())
+    metrics = json.loads((made[1] / "models" / "latest" / "metrics.json").read_text())
+    for target in ("item", "category"):
+        values = metrics["lstm"][f"next_{target}"]
+        cells = [values[f"{name}_{k}"] for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20)]
+        shown = " ".join(f"{cell:.3f}" for cell in cells)
+        interval = f"[{values['mrr_20_low']:.3f}, {values['mrr_20_high']:.3f}]"
+        trained = metrics["lstm"][f"next_{target}.training_catalogue"]["mrr_20"]
+        coverage = f"{100 * values['coverage_10']:.1f} %"
+        row = f"lstm {shown} {interval} {trained:.3f} {coverage} {values['rows']:,.0f}"
+        assert f"This run: next {target}" in words and row in words
+    assert "5 items known at the end of the test part, 5 of them" in words
+    for kind in ("found at once", "found", "hardly found"):
+        assert f", {kind} 2024-01-" in words
+    for model in ("marginal", "markov_1", "lstm"):
+        values = metrics[model]["next_time"]
+        interval = f"[{values['pinball_low']:.3f}, {values['pinball_high']:.3f}]"
+        coverage = f"{100 * values['coverage']:.1f} %"
+        assert f"{model} event instants {values['pinball']:.3f} {interval} {coverage}" in words
 
 
 def test_only_conversions_are_shown_as_conversions(text: str, made: tuple[Path, Path]) -> None:
@@ -259,6 +284,26 @@ def test_a_matrix_that_nobody_could_read_is_cut_to_its_most_frequent_states() ->
     assert "$30$" in drawn.alt
     assert "$29$ comes" not in drawn.alt.partition("after")[2]
     assert drawn.width < 2100
+
+
+def test_waits_are_grouped_by_the_predicted_median() -> None:
+    from trainer.report.ranking_charts import wait_chart
+    from trainer.report.waits import wait_groups
+    from trainer.waits import LEVELS
+
+    # 20 rows said to take a minute or so, which took 50 s; 20 said to take an hour, of which the
+    # half took 2 h and nothing is known of the others but that 3 h were not enough.
+    quantiles = np.repeat([[20.0, 40, 60, 80, 100], [600, 1800, 3600, 7200, 9000]], 20, axis=0)
+    waits = np.array([50.0] * 20 + [7200.0] * 10 + [10_800.0] * 10)
+    watched = np.array([86_400.0] * 30 + [10_800.0] * 10)
+    order = np.random.default_rng(0).permutation(40)
+    short, long = wait_groups(quantiles[order], waits[order], watched[order])
+    assert (short.rows, long.rows) == (20, 20)
+    assert short.predicted.tolist() == [20, 40, 60, 80, 100]
+    assert short.happened.tolist() == [50.0] * len(LEVELS)
+    assert long.predicted.tolist() == [600, 1800, 3600, 7200, 9000]
+    assert long.happened.tolist() == [7200.0, 7200.0, 7200.0, 10_800.0, 10_800.0]
+    assert "predicted 1 min, came 50 s; predicted 1 h, came 2 h" in wait_chart([short, long]).alt
 
 
 def test_numbers_and_ages_are_short() -> None:

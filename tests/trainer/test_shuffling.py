@@ -133,6 +133,7 @@ def test_only_what_was_done_is_dealt(coins: tuple[TrainingSet, Recurrent]) -> No
         assert Counter(before) == Counter(after)  # an action keeps its category
         assert (real.gaps_ms[window] == other.gaps_ms[own]).all()
         assert (real.hours[window] == other.hours[own]).all()
+        assert (real.weekdays[window] == other.weekdays[own]).all()
         moved += before != after
     assert moved > len(rows) / 2
     assert dealt.sequences.actions.equals(

@@ -257,10 +257,11 @@ def test_a_digest_is_of_the_texts_as_one_list(
 ) -> None:
     sequences = training.examples.sequences
     expected = hashlib.sha256()
-    texts = (sequences.users.tolist(), sequences.actions.to_pylist(), sequences.categories)
-    for values in (*texts[:2], texts[2].to_pylist()):
+    texts = ("actions", "items", "categories", "locations")
+    columns = (getattr(sequences, name).to_pylist() for name in texts)
+    for values in (sequences.users.tolist(), *columns):
         expected.update(json.dumps(values).encode())
-    for name in ("offsets", "gaps_ms", "durations_ms", "hours", "instants"):
+    for name in ("offsets", "gaps_ms", "durations_ms", "hours", "weekdays", "instants"):
         expected.update(np.ascontiguousarray(getattr(sequences, name)).tobytes())
     assert sequences.digest() == expected.hexdigest()
     monkeypatch.setattr("trainer.sequences._DIGESTED", 7)

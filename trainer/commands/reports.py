@@ -13,7 +13,7 @@ commands = typer.Typer()
 
 @commands.command()
 def report(dataset: Dataset = DEFAULT, run: RunName = None) -> None:
-    """Draw a run as one HTML file: data, metrics, curves, calibration, scales, users, slices.
+    """Draw a run as one HTML file: data, metrics, items, waits, curves, scales, users, slices.
 
     The file is reports/report.html. It needs no network and no script, and holds identifiers of
     users.

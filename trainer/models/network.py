@@ -23,23 +23,34 @@ class SequenceEncoder(nn.Module):
     ----------
     config
         Cell, layers and widths.
-    actions, categories
-        Sizes of the vocabularies, without the place for unknown.
+    actions, items, categories, locations
+        Sizes of the vocabularies, without the place for unknown; one of no size is not read.
     numbers
         Numbers of an event.
     """
 
-    def __init__(self, config: EncoderConfig, actions: int, categories: int, numbers: int) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        actions: int,
+        items: int,
+        categories: int,
+        locations: int,
+        numbers: int,
+    ) -> None:
         super().__init__()
         self.action = nn.Embedding(actions + 1, config.action_size)
-        # Later events bring categories that training never saw. They are read as unknown, which is
+        # Later events bring words that training never saw. They are read as unknown, which is
         # trained by hiding some of the known ones; else the network leans on what will be gone.
         self.category = nn.Embedding(categories + 1, config.category_size) if categories else None
+        self.item = nn.Embedding(items + 1, config.item_size) if items else None
+        self.location = nn.Embedding(locations + 1, config.location_size) if locations else None
         self.unknown = config.unknown
-        for embedding in (self.action, self.category):
+        width = numbers
+        for embedding in (self.action, self.category, self.item, self.location):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.3)
-        width = config.action_size + numbers + (config.category_size if categories else 0)
+                width += embedding.embedding_dim
         self.cell = CELLS[config.cell](
             width,
             config.hidden,
@@ -49,13 +60,19 @@ class SequenceEncoder(nn.Module):
         )
 
     def forward(
-        self, actions: Tensor, categories: Tensor, numbers: Tensor, state: object = None
+        self,
+        actions: Tensor,
+        items: Tensor,
+        categories: Tensor,
+        locations: Tensor,
+        numbers: Tensor,
+        state: object = None,
     ) -> tuple[Tensor, object]:
         """Encode events.
 
         Parameters
         ----------
-        actions, categories
+        actions, items, categories, locations
             # [batch, time]
         numbers
             # [batch, time, numbers]
@@ -69,24 +86,53 @@ class SequenceEncoder(nn.Module):
         state
             To go on from.
         """
-        return self.cell(self.embed(actions, categories, numbers), state)
+        return self.cell(self.embed(actions, items, categories, locations, numbers), state)
 
-    def embed(self, actions: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
+    def embed(
+        self,
+        actions: Tensor,
+        items: Tensor,
+        categories: Tensor,
+        locations: Tensor,
+        numbers: Tensor,
+    ) -> Tensor:
         """Events as the cell reads them; # [batch, time, width]."""
-        return self.vectors(actions, self.hide(categories), numbers)
+        words = self.hide(items, categories, locations)
+        return self.vectors(actions, *words, numbers)
 
-    def hide(self, categories: Tensor) -> Tensor:
-        """The same categories with some of them unknown, while training; # [batch, time]."""
-        if self.category is None or not self.training or not self.unknown:
-            return categories
-        kept = torch.rand(categories.shape, device=categories.device) >= self.unknown
-        return categories * kept
+    def hide(
+        self, items: Tensor, categories: Tensor, locations: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same words with some of each unknown, while training; # [batch, time] each."""
 
-    def vectors(self, actions: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
+        def some(embedding: nn.Embedding | None, words: Tensor) -> Tensor:
+            if embedding is None or not self.training or not self.unknown:
+                return words
+            return words * (torch.rand(words.shape, device=words.device) >= self.unknown)
+
+        return (
+            some(self.item, items),
+            some(self.category, categories),
+            some(self.location, locations),
+        )
+
+    def vectors(
+        self,
+        actions: Tensor,
+        items: Tensor,
+        categories: Tensor,
+        locations: Tensor,
+        numbers: Tensor,
+    ) -> Tensor:
         """Events as they are, side by side; # [batch, time, width]."""
         parts = [self.action(actions), numbers]
-        if self.category is not None:
-            parts.append(self.category(categories))
+        for embedding, words in (
+            (self.category, categories),
+            (self.item, items),
+            (self.location, locations),
+        ):
+            if embedding is not None:
+                parts.append(embedding(words))
         return torch.cat(parts, dim=-1)
 
 
@@ -126,7 +172,7 @@ class Network(nn.Module):
     ----------
     config
         Configuration; a task of weight 0 has no head.
-    actions, categories, numbers
+    actions, items, categories, locations, numbers
         See :class:`SequenceEncoder`.
     groups
         # [columns], the group of each column of the context
@@ -144,7 +190,9 @@ class Network(nn.Module):
         self,
         config: FitConfig,
         actions: int,
+        items: int,
         categories: int,
+        locations: int,
         numbers: int,
         groups: Sequence[str],
         states: int,
@@ -152,16 +200,21 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         #: What a network of the same shape is made with, beside the configuration.
-        self.sizes = {
+        events = {
             "actions": actions,
+            "items": items,
             "categories": categories,
+            "locations": locations,
             "numbers": numbers,
+        }
+        self.sizes = {
+            **events,
             "groups": list(groups),
             "states": states,
             "horizons": horizons,
         }
         hidden, parts = config.encoder.hidden, (config.head, config.fusion)
-        self.encoder = SequenceEncoder(config.encoder, actions, categories, numbers)
+        self.encoder = SequenceEncoder(config.encoder, **events)
         self.coarse = nn.ModuleDict(
             {
                 period: RollupEncoder(config.encoder, actions + EXTRA)

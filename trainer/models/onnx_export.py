@@ -39,11 +39,9 @@ class _StatefulEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(
-        self, actions: Tensor, categories: Tensor, numbers: Tensor, *state: Tensor
-    ) -> tuple[Tensor, ...]:
-        given = state if len(state) > 1 else state[0]
-        encoded, after = self.encoder(actions, categories, numbers, given)
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        events, state = given[: len(ENCODER_INPUTS)], given[len(ENCODER_INPUTS) :]
+        encoded, after = self.encoder(*events, state if len(state) > 1 else state[0])
         return (encoded, *(after if isinstance(after, tuple) else (after,)))
 
 
@@ -91,13 +89,13 @@ def export_onnx(network: Network, numbers: int, context: int, folder: Path) -> N
     try:
         cell = network.encoder.cell
         states = STATES[: 2 if isinstance(cell, nn.LSTM) else 1]
-        events = torch.zeros(_BATCH, _TIME, dtype=torch.long)
+        words = [torch.zeros(_BATCH, _TIME, dtype=torch.long) for _ in ENCODER_INPUTS[:-1]]
         zero = torch.zeros(cell.num_layers, _BATCH, cell.hidden_size)
         sequence = {0: "batch", 1: "time"}
         after = [f"{name}_after" for name in states]
         _export(
             _StatefulEncoder(network.encoder),
-            (events, events, torch.zeros(_BATCH, _TIME, numbers), *(zero for _ in states)),
+            (*words, torch.zeros(_BATCH, _TIME, numbers), *(zero for _ in states)),
             folder / ENCODER,
             [*ENCODER_INPUTS, *states],
             ["encoded", *after],

@@ -13,7 +13,7 @@ from trainer.rollups import RollupBatch
 
 ENCODER, HEAD, CONVERSION = "encoder.onnx", "head.onnx", "conversion.onnx"
 NEXT_TIME = "next_time.onnx"
-ENCODER_INPUTS = ("actions", "categories", "numbers")
+ENCODER_INPUTS = ("actions", "items", "categories", "locations", "numbers")
 STATES = ("hidden", "cell")  # the first alone, where the cell has one state
 HEAD_INPUTS = ("encoded", "context", "closed")
 CONVERSION_INPUTS = HEAD_INPUTS[:2]
@@ -70,7 +70,9 @@ class OnnxNetwork:
     def encode(
         self,
         actions: NDArray[np.int64],
+        items: NDArray[np.int64],
         categories: NDArray[np.int64],
+        locations: NDArray[np.int64],
         numbers: NDArray[np.float32],
         state: State | None = None,
     ) -> tuple[NDArray[np.float32], State]:
@@ -78,7 +80,7 @@ class OnnxNetwork:
 
         Parameters
         ----------
-        actions, categories
+        actions, items, categories, locations
             # [batch, time]
         numbers
             # [batch, time, numbers]
@@ -92,9 +94,10 @@ class OnnxNetwork:
         state
             After the last event, padding included.
         """
-        given = dict(zip(ENCODER_INPUTS, (actions, categories, numbers), strict=True))
+        events = (actions, items, categories, locations, numbers)
+        given = dict(zip(ENCODER_INPUTS, events, strict=True))
         given |= zip(self._states, state or self.start(len(actions)), strict=True)
-        # A network that ignores categories has no such input.
+        # A network that ignores items, or categories, has no such input.
         feed = {name: value for name, value in given.items() if name in self._inputs}
         encoded, *after = self._encoder.run(None, feed)
         return encoded, tuple(after)

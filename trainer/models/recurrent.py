@@ -85,7 +85,7 @@ class Recurrent:
             examples.sequences,
             training.known_events,
             actions=training.states[:-1],
-            categories=config.encoder.categories,
+            config=config.encoder,
         )
         entering = config.features
         self.context = ContextEncoder.fit(
@@ -215,9 +215,7 @@ class Recurrent:
         window = self.config.encoder.window
         places, lengths = make_windows(tensors.first[rows], tensors.last[rows], window)
         positions = torch.from_numpy(places[:, : lengths.max()])
-        hidden, _ = self.network.encoder(
-            tensors.actions[positions], tensors.categories[positions], tensors.numbers[positions]
-        )
+        hidden, _ = self.network.encoder(*tensors.events(positions))
         return hidden[torch.arange(len(lengths)), torch.from_numpy(lengths - 1)]
 
     def _slopes_over_time(
@@ -322,7 +320,7 @@ class Recurrent:
             },
         )
         columns = len(self.context.columns)
-        export_onnx(self.network, EventEncoder.NUMBERS, columns, folder)
+        export_onnx(self.network, self.event_encoder.sizes["numbers"], columns, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -349,9 +347,7 @@ class Recurrent:
         """An untrained network of the configuration."""
         return Network(
             self.config,
-            actions=len(self.event_encoder.actions),
-            categories=len(self.event_encoder.categories),
-            numbers=EventEncoder.NUMBERS,
+            **self.event_encoder.sizes,
             groups=self.context.groups,
             states=len(self.states),
             horizons=len(self.horizons),
@@ -363,7 +359,9 @@ class Recurrent:
         context = self.context.transform(examples)
         return Tensors(
             actions=torch.from_numpy(events.actions),
+            items=torch.from_numpy(events.items),
             categories=torch.from_numpy(events.categories),
+            locations=torch.from_numpy(events.locations),
             numbers=torch.from_numpy(events.numbers),
             context=torch.from_numpy(context),
             closed=torch.from_numpy(examples.states == len(self.states) - 1),

@@ -256,9 +256,7 @@ class Served:
         for rows in _slices(len(first), _ROWS):
             places, lengths = make_windows(first[rows], last[rows], self.config.encoder.window)
             places = places[:, : lengths.max()]
-            hidden, _ = self.network.encode(
-                events.actions[places], events.categories[places], events.numbers[places]
-            )
+            hidden, _ = self.network.encode(*events.at(places))
             yield rows, hidden[np.arange(len(lengths)), lengths - 1]
 
 

@@ -40,8 +40,9 @@ def record_gradients(
     examples = torch.from_numpy(batch.examples).to(device)
     encoder, head = network.encoder, network.head
     assert head is not None
-    categories = encoder.hide(tensors.categories[positions])
-    inputs = encoder.vectors(tensors.actions[positions], categories, tensors.numbers[positions])
+    actions, *words, numbers = tensors.events(positions)
+    items, categories, locations = encoder.hide(*words)
+    inputs = encoder.vectors(actions, items, categories, locations, numbers)
     inputs = inputs.detach().requires_grad_()
     cell = UnrolledCell(encoder.cell)
     hidden = cell.forward(inputs)
@@ -70,13 +71,15 @@ def record_gradients(
     at_inputs, *at_gates = torch.autograd.grad(hidden, [inputs, *cell.gates], at_hidden)
     found = {f"head.{name}": gradient for name, gradient in of_head.items()}
     found |= {f"encoder.cell.{name}": each for name, each in cell.gradients(at_gates).items()}
-    found |= _of_embeddings(encoder, tensors.actions[positions], categories, at_inputs)
+    found |= _of_embeddings(encoder, actions, categories, at_inputs)
     return found, losses.detach()
 
 
 def _of_embeddings(
     encoder: SequenceEncoder, actions: Tensor, categories: Tensor, at_inputs: Tensor
 ) -> dict[str, Tensor]:
+    # Private training has no vocabulary of items and of locations, see trainer.private.rules.
+    assert encoder.item is None and encoder.location is None
     width = encoder.action.embedding_dim
     found = {"encoder.action.weight": _scattered(actions, at_inputs[..., :width], encoder.action)}
     if encoder.category is not None:

@@ -33,9 +33,12 @@ def fixed_events(training: Training, config: FitConfig) -> EventEncoder:
     """Events with declared vocabularies and fixed moments."""
     return EventEncoder(
         actions=training.states[:-1],
+        items=(),
         categories=tuple(config.privacy.categories),
+        locations=(),
         gap=_MILLISECONDS,
         duration=_MILLISECONDS,
+        calendar=tuple(config.encoder.calendar),
     )
 
 

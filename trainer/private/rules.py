@@ -17,6 +17,7 @@ from trainer.config import FitConfig
 from trainer.dataset import Taxonomy
 
 PRIVATE_MODELS = ("recurrent", "marginal", "markov_1")
+_COUNTED = "a vocabulary is counted from everybody's events without noise"
 # Key, the value that it has in private training, and what would break the guarantee.
 _FITTED: tuple[tuple[str, Any, str], ...] = (
     (
@@ -30,6 +31,8 @@ _FITTED: tuple[tuple[str, Any, str], ...] = (
     ("tasks.next_category", 0.0, "it counts everybody's categories without noise"),
     ("encoder.coarse", [], "the record that the noise is made for is one sequence of events"),
     ("federated.by", "none", "clients would fit without noise"),
+    ("encoder.items", 0, _COUNTED),
+    ("encoder.locations", 0, _COUNTED),
 )
 # Better where each step costs privacy: a step over many users, and fewer of them.
 _SUITED: tuple[tuple[str, Any], ...] = (("epochs", 30), ("learning_rate", 0.01))
@@ -72,8 +75,7 @@ def private_config(config: FitConfig, taxonomy: Taxonomy) -> FitConfig:
         )
     content = config.model_dump()
     categories = ("encoder.categories", len(privacy.categories))
-    reason = "a vocabulary is counted from everybody's events without noise"
-    for key, value, why in (*_FITTED, (*categories, reason)):
+    for key, value, why in (*_FITTED, (*categories, _COUNTED)):
         if _asked(config, key) and _get(content, key) != value:
             hint = "declare them in privacy.categories" if key == categories[0] else "leave it out"
             raise _broken(f"{key}={_get(content, key)}", why, hint)

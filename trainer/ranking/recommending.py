@@ -151,34 +151,11 @@ class Recommender:
             targets=np.array([UNKNOWN]),
             own=own,
         )
-        ((_, table),) = self._ranker.scores(row)
-        scores = table[0, : int(row.known[0])]
-        known = np.unique(own.codes[own.codes >= 0])
-        if not seen:
-            scores[known[known < len(scores)]] = -np.inf
-        best = _highest(scores, k)
-        found = self._ranker.parts_of_targets(_repeated(row, best))
         return Recommendations(
             user_id=user,
             at=show_instant(instant),
-            cold=len(known) == 0,
-            items=[
-                Recommendation(
-                    item_id=str(self.log.names[code]),
-                    score=float(sum(parts.values())),
-                    seen=bool(np.isin(code, known)),
-                    reasons=by_scale(parts),
-                    parts=parts,
-                )
-                for code, parts in zip(
-                    best.tolist(),
-                    (
-                        {name: float(v[place]) for name, v in found.items() if v[place] > 0}
-                        for place in range(len(best))
-                    ),
-                    strict=True,
-                )
-            ],
+            cold=not (own.codes >= 0).any(),
+            items=recommended(self._ranker, row, k, seen),
         )
 
     def _history(
@@ -239,6 +216,45 @@ class Recommender:
         names, order = self._by_name
         place = np.minimum(np.searchsorted(names, np.array(items, dtype=object)), len(names) - 1)
         return np.where(names[place] == np.array(items, dtype=object), order[place], UNKNOWN)
+
+
+def recommended(
+    ranker: Ranker, row: RankingRows, k: int, seen: bool = True
+) -> list[Recommendation]:
+    """The highest values of one row, with what each scale gave.
+
+    Parameters
+    ----------
+    ranker
+        Scores them.
+    row
+        One row.
+    k
+        How many values.
+    seen
+        Whether those that the user did something with may come again.
+    """
+    ((_, table),) = ranker.scores(row)
+    scores = table[0, : int(row.known[0])]
+    own = row.history.codes[int(row.first[0]) : int(row.ends[0])]
+    known = np.unique(own[own >= 0])
+    if not seen:
+        scores[known[known < len(scores)]] = -np.inf
+    best = _highest(scores, k)
+    found = ranker.parts_of_targets(_repeated(row, best))
+    answer = []
+    for place, code in enumerate(best.tolist()):
+        parts = {name: float(v[place]) for name, v in found.items() if v[place] > 0}
+        answer.append(
+            Recommendation(
+                item_id=str(row.log.names[code]),
+                score=float(sum(parts.values())),
+                seen=bool(np.isin(code, known)),
+                reasons=by_scale(parts),
+                parts=parts,
+            )
+        )
+    return answer
 
 
 def by_scale(parts: Mapping[str, float]) -> dict[str, float]:

@@ -164,15 +164,17 @@ def learning_curves(
         return picture(drawn, f"Loss by epoch: {last}{kept}.")
 
 
-def reliability_diagram(found: Reliability, title: str, unit: str) -> Picture:
+def reliability_diagram(
+    found: Reliability, title: str, unit: str, share: str = "share that came true"
+) -> Picture:
     """How often what was said came true, with the number of rows under it.
 
     Parameters
     ----------
     found
         The bins.
-    title, unit
-        Over the chart, and what the probability is of.
+    title, unit, share
+        Over the chart, what the probability is of, and what came of it.
     """
     with style():
         drawn, _ = figure(4.6, 4.6)
@@ -199,7 +201,7 @@ def reliability_diagram(found: Reliability, title: str, unit: str) -> Picture:
             )
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
-        axes.set_ylabel("share that came true")
+        axes.set_ylabel(share)
         axes.set_title(title)
         axes.legend(loc="upper left", fontsize=9)
         below.bar(found.said, found.rows, width=0.04, color=COLOURS[0])
@@ -218,9 +220,12 @@ def reliability_diagram(found: Reliability, title: str, unit: str) -> Picture:
 
 
 def slice_chart(
-    values: Mapping[str, Mapping[str, Interval]], rows: Mapping[str, int], title: str
+    values: Mapping[str, Mapping[str, Interval]],
+    rows: Mapping[str, int],
+    title: str,
+    unit: str = "log-loss (nats), 95 % over users; lower is better",
 ) -> Picture:
-    """Log-loss of each model on each slice.
+    """A metric of each model on each slice, by default the log-loss.
 
     Parameters
     ----------
@@ -228,12 +233,12 @@ def slice_chart(
         ``{model: {slice: (value, low, high)}}``
     rows
         Rows of each slice.
-    title
-        Over the chart.
+    title, unit
+        Over the chart, and under its axis.
     """
     names = list(rows)
     with style():
-        drawn, (axes,) = figure(8.5, 1.5 + 0.55 * len(names))
+        drawn, (axes,) = figure(8.5, 1.5 + (0.55 if len(values) > 1 else 0.34) * len(names))
         step = 0.6 / max(len(values), 1)
         for number, (model, by_slice) in enumerate(values.items()):
             colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
@@ -247,7 +252,7 @@ def slice_chart(
                 label = model if name == names[0] else None
                 axes.plot(value, height, mark, color=colour, ms=6, label=label, ls="none")
         rows_from_top(axes, [f"{name} ({rows[name]:,})" for name in names], 40)
-        axes.set_xlabel("log-loss (nats), 95 % over users; lower is better")
+        axes.set_xlabel(unit)
         axes.set_title(title)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
         said = "; ".join(

@@ -26,7 +26,9 @@ from trainer.reliability import reliability, top_reliability
 from trainer.report import charts, source_charts
 from trainer.report.files import write_page
 from trainer.report.pictures import Picture, span
+from trainer.report.rankings import ranking_sections
 from trainer.report.users import ShownUser, shown_users
+from trainer.report.waits import waits_section
 from trainer.runs import Run
 from trainer.shuffling import EVENTS_ALONE, OrderEffect, verdict
 from trainer.shuffling import REPORT as SHUFFLED
@@ -45,6 +47,11 @@ _SLICES = {
     "landmarks": "between events",
     "active": "active in the last 30 days",
     "valid": "validation part",
+}
+_WAIT_SLICES = {"": "event instants"} | {
+    f".{key}": words
+    for key, words in _SLICES.items()
+    if key in ("seen_users", "cold_users", "landmarks", "active", "valid")
 }
 
 
@@ -73,7 +80,7 @@ def write_report(home: Path, run: Run, report: Report) -> Path:
     path
         Of the file.
     """
-    dataset = read_dataset(home, run)
+    dataset = read_dataset(home, run, rankings=True)
     with reproducible(run.config.seed, run.config.threads):
         content = _content(home, run, dataset, report)
     return write_page(home / "reports" / REPORT, "report.html", **content)
@@ -102,6 +109,9 @@ def _content(home: Path, run: Run, dataset: Dataset, report: Report) -> dict[str
         "drift": _drift(home),
         "slice_names": _SLICES,
         "slices": _slices(run.metrics),
+        "rankings": ranking_sections(run.model, dataset, run.metrics, compared, run.model.name),
+        "waits": waits_section(run.model, test),
+        "wait_slices": _WAIT_SLICES,
         "matrix": _matrix(run),
         "curve": _curve(run.info.get("curve") or []),
         "calibration": _calibration(run, test, judged),

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from trainer.context import PRIOR, SEQUENCE
@@ -91,17 +90,9 @@ def _take(sequences: Sequences, kept: NDArray[np.int64], left_out: Sequence[int]
         if place < kept.shape[1]:  # another event came after it
             before, after = sequences.gaps_ms[place], sequences.gaps_ms[place + 1]
             gaps[row, place] = MISSING if MISSING in (before, after) else before + after
-    chosen = pa.array(flat)
-    return Sequences(
-        users=np.repeat(sequences.users, len(kept)),
-        offsets=np.arange(len(kept) + 1) * kept.shape[1],
-        actions=sequences.actions.take(chosen),
-        categories=sequences.categories.take(chosen),
-        gaps_ms=gaps.reshape(-1),
-        durations_ms=sequences.durations_ms[flat],
-        hours=sequences.hours[flat],
-        instants=None if sequences.instants is None else sequences.instants[flat],
-    )
+    users = np.repeat(sequences.users, len(kept))
+    offsets = np.arange(len(kept) + 1) * kept.shape[1]
+    return replace(sequences.picked(users, offsets, flat), gaps_ms=gaps.reshape(-1))
 
 
 def without_groups(model: Served, examples: Examples) -> list[Reason]:

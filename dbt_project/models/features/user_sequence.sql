@@ -6,9 +6,11 @@
     'sequence_actions': 'action_type',
     'sequence_items': "coalesce(item_id, '')",
     'sequence_categories': "coalesce(category_id, '')",
+    'sequence_locations': "coalesce(location, '')",
     'sequence_gaps_ms': 'coalesce(event_gap_ms, -1)',
     'sequence_durations_ms': 'coalesce(duration_ms, -1)',
     'sequence_hours': 'hour',
+    'sequence_weekdays': 'cast(' ~ iso_weekday('events.event_timestamp') ~ ' as bigint)',
 } %}
 {%- if is_streaming() %}
 -- Only the last sequence of each user is asked for: a window would make those of the fifty events before it as well.
@@ -57,7 +59,7 @@ with sequences as (
         {%- for name, value in arrays.items() %},
         array_agg({{ value }}) over last_50 as {{ name }}
         {%- endfor %}
-    from {{ 'log' if is_update() else of_part(ref('int_events')) }}
+    from {{ 'log' if is_update() else of_part(ref('int_events')) }} as events
     window last_50 as (partition by user_id order by event_position rows between 49 preceding and current row)
 )
 {%- endif %}

@@ -23,11 +23,7 @@ def alone(small: Small, member: int) -> tuple[dict[str, torch.Tensor], float]:
     """Gradients of one record's mean loss, by the network's own cell and plain autograd."""
     network, tensors, records = small.network, small.tensors, small.records
     places = torch.arange(records.starts[member], records.stops[member])
-    hidden, _ = network.encoder(
-        tensors.actions[places][None],
-        tensors.categories[places][None],
-        tensors.numbers[places][None],
-    )
+    hidden, _ = network.encoder(*tensors.events(places[None]))
     rows = records.order[records.bounds[member] : records.bounds[member + 1]]
     steps = torch.from_numpy(tensors.last[rows] - records.starts[member])
     chosen = torch.from_numpy(rows)

@@ -152,6 +152,8 @@ def test_a_model_that_only_counts_has_the_whole_budget(folder: Path, model: str)
     [
         (("privacy.records=2",), "a user with several records has several times the say"),
         (("encoder.categories=50",), "counted from everybody's events without noise"),
+        (("encoder.items=50",), "counted from everybody's events without noise"),
+        (("encoder.locations=50",), "counted from everybody's events without noise"),
         (("stopping.share=0.2",), "held-out users would choose the epoch"),
         (("tasks.conversion=1",), "calibration are fitted without noise"),
         (("tasks.next_time=0.3",), "starting quantiles are fitted without noise"),
