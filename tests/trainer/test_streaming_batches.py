@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from fastapi import FastAPI
@@ -49,6 +49,12 @@ class PlainEngine:
             verdicts.append(Verdict("duplicate" if event_id in self.seen else "accepted"))
             self.seen.add(event_id)
         return verdicts
+
+    def begin(self, arrivals: Sequence[Arrival]) -> tuple[list[Verdict], Future[None]]:
+        verdicts = self.take(arrivals)
+        written: Future[None] = Future()
+        written.set_result(None)
+        return verdicts, written
 
     def idle(self) -> bool:
         self.idled += 1

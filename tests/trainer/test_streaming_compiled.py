@@ -23,6 +23,9 @@ def test_users_views_and_what_they_read_each_after_its_parents(shop_statements: 
         "int_states",
         "int_transition_totals",
         "int_rhythm_totals",
+        "int_user_activity_in_force",
+        "int_user_transitions_in_force",
+        "int_user_rhythm_in_force",
     }
     views = [view.name for view in statements.views]
     assert len(views) == 23

@@ -134,18 +134,27 @@ class Batches:
     def _take(self, batch: list[_Request]) -> None:
         arrivals = [arrival for request in batch for arrival in request.arrivals]
         try:
-            verdicts = self._engine.take(arrivals)
+            verdicts, written = self._engine.begin(arrivals)
         except Exception as error:
             _log.exception("a batch of %d events was not taken in", len(arrivals))
-            for request in batch:
-                request.answer.set_exception(error)
+            self._answer(batch, error)
         else:
-            start = 0
-            for request in batch:
-                request.answer.set_result(verdicts[start : start + len(request.arrivals)])
-                start += len(request.arrivals)
+            # The next batch begins meanwhile.
+            written.add_done_callback(lambda _: self._answer(batch, verdicts))
+
+    def _answer(self, batch: list[_Request], found: list[Verdict] | Exception) -> None:
+        start = 0
+        for request in batch:
+            end = start + len(request.arrivals)
+            # Who asked may have gone.
+            if request.answer.set_running_or_notify_cancel():
+                if isinstance(found, Exception):
+                    request.answer.set_exception(found)
+                else:
+                    request.answer.set_result(found[start:end])
+            start = end
         with self._lock:
-            self._waiting -= len(arrivals)
+            self._waiting -= start
 
     def _idle(self) -> None:
         try:

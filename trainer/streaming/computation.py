@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trainer.forgotten import Forgotten, pseudonym
@@ -117,6 +118,7 @@ class Computation:
         self._connection = _connect(forgotten)
         self._pool = ThreadPoolExecutor(threads, "streaming-sql")
         self._thread = threading.local()
+        self._steps: Future[dict[str, datetime]] = Future()
         run = self._connection.execute
         run("create table streaming.lines (line varchar)")
         # The log's columns and types, without a row of it.
@@ -127,6 +129,9 @@ class Computation:
             self._connection.unregister("reference")
         for model in statements.staging.values():
             run(f"create table {model.name} as {model.sql}")
+        # A history goes into staging as it comes, without a table of what was judged.
+        judged = f'"{WAREHOUSE}"."main"."base_events__judged"'
+        self._staged = statements.staging["stg_events"].sql.replace(judged, "incoming")
         self._read = {parent for view in statements.views for parent in view.parents}
         self._tables = ["stg_events", *(m.name for m in statements.intermediate)]
         for model in statements.intermediate:
@@ -216,11 +221,14 @@ class Computation:
             at or before `now`.
         """
         run = self._connection.execute
-        for table in (*self._tables, "base_events__judged", "streaming.touched"):
+        for table in (*self._tables, "streaming.touched"):
             run(f"truncate {table}")
-        self._insert("base_events__judged", history)
         instant = _naive(now)
-        run(f"insert into stg_events {self.statements.staging['stg_events'].sql}")
+        self._connection.register("incoming", history)
+        try:
+            run(f"insert into stg_events {self._staged}")
+        finally:
+            self._connection.unregister("incoming")
         # The row in force is one from the last event on: no step before it is asked for, and none
         # after now.
         run(
@@ -228,26 +236,34 @@ class Computation:
             "from stg_events where event_timestamp <= $now group by user_id",
             {"now": instant},
         )
-        yield from self._run_models(instant)
+        # The first of the models runs alone, so this costs no time beside it.
+        self._steps = self._pool.submit(self._find_next_steps, instant)
+        try:
+            yield from self._run_models(instant)
+        finally:
+            wait([self._steps])
 
-    def next_steps(self, now: datetime) -> dict[str, datetime]:
+    def next_steps(self) -> dict[str, datetime]:
         """When a row of each user of the last `rows_in_force` can change next without an event.
 
         An instant too early only costs a computation, so it is asked of all windows at once.
         """
-        widths = ", ".join(f"({width})" for width in self.statements.steps_us)
-        rows = self._connection.execute(
-            f"select user_id, min(step) from (select user_id, event_timestamp "
-            f"+ to_microseconds(width) as step from stg_events cross join (values {widths}) "
-            "as widths (width)) where step > ? group by user_id",
-            [_naive(now)],
-        ).fetchall()
-        return dict(rows)
+        return self._steps.result()
 
     def close(self) -> None:
         """Release the threads and the memory."""
         self._pool.shutdown()
         self._connection.close()
+
+    def _find_next_steps(self, now: datetime) -> dict[str, datetime]:
+        widths = ", ".join(f"({width})" for width in self.statements.steps_us)
+        rows = self._cursor().execute(
+            f"select user_id, min(step) from (select user_id, event_timestamp "
+            f"+ to_microseconds(width) as step from stg_events cross join (values {widths}) "
+            "as widths (width)) where step > ? group by user_id",
+            [now],
+        )
+        return dict(rows.fetchall())
 
     def _run_models(self, now: datetime) -> Iterator[tuple[str, pa.Table]]:
         models = {m.name: m for m in (*self.statements.intermediate, *self.statements.views)}
@@ -276,20 +292,24 @@ class Computation:
         if not is_view:
             cursor.execute(f"insert into {model.name} {model.sql}")
             return None
+        source = f"({model.sql})"
         if model.name in self._read:
-            cursor.execute(
-                f"insert into {model.name} select * from ({model.sql}) where event_timestamp <= ?",
-                [now],
-            )
-            source, parameters = model.name, []
-        else:
-            source, parameters = f"({model.sql}) where event_timestamp <= ?", [now]
+            cursor.execute(f"insert into {model.name} {model.sql}")
+            source = model.name
         # Not cursor.sql(): binding twice is a third of the time of a small statement.
-        found: pa.Table = cursor.execute(
-            f"select * from {source} qualify row_number() over "
-            "(partition by user_id order by event_timestamp desc) = 1",
-            parameters,
-        ).to_arrow_table()
+        found: pa.Table = cursor.execute(f"from {source}").to_arrow_table()
+        if _is_in_force(found, now):
+            return found
+        # A view of which the SQL makes more than the row in force.
+        cursor.register("steps", found)
+        try:
+            found = cursor.execute(
+                "from steps where event_timestamp <= ? qualify row_number() over "
+                "(partition by user_id order by event_timestamp desc) = 1",
+                [now],
+            ).to_arrow_table()
+        finally:
+            cursor.unregister("steps")
         return found
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
@@ -305,6 +325,14 @@ class Computation:
             self._connection.execute(f"insert into {table} by name from incoming")
         finally:
             self._connection.unregister("incoming")
+
+
+def _is_in_force(rows: pa.Table, now: datetime) -> bool:
+    """Whether there is one row of each user, and none from after `now`."""
+    if not rows.num_rows:
+        return True
+    last = pc.max(rows["event_timestamp"]).as_py()
+    return last <= now and pc.count_distinct(rows["user_id"]).as_py() == rows.num_rows
 
 
 def _read_all(

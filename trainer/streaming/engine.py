@@ -8,9 +8,11 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +28,7 @@ from trainer.streaming.history import History
 from trainer.streaming.journal import Journal
 from trainer.streaming.online import OnlineRows
 from trainer.streaming.references import read_references
+from trainer.streaming.writes import Writes
 
 _log = logging.getLogger(__name__)
 
@@ -78,11 +81,11 @@ class Engine:
     ):
         self.home = home
         self._dataset_path = dataset_path
-        self._online = online
         self._clock = clock
         self._threads = threads
         self.journal = Journal(home)
         self._waiting: dict[str, None] = {}  # users whose rows are not online yet, in order
+        self._writes = Writes(online)
         self._store_is_away = False
         self._retry_at = 0.0  # of time.monotonic(), where the store is away
         self._due: list[tuple[datetime, str]] = []  # a heap: when a user's rows change by time
@@ -113,7 +116,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Users whose rows could not be put online yet."""
-        return len(self._waiting)
+        return len(self._waiting) + self._writes.users
 
     @property
     def overdue(self) -> int:
@@ -142,8 +145,38 @@ class Engine:
         JournalError
             If the disk does not take them; none of them was taken in.
         """
+        verdicts, _ = self.begin(arrivals)
+        self._settle()
+        return verdicts
+
+    def begin(self, arrivals: Sequence[Arrival]) -> tuple[list[Verdict], Future[Any]]:
+        """Take events in as `take` does, but for the wait until the store has the rows.
+
+        Meanwhile the next events can be taken in. Their rows are written after these, so that of
+        two rows of a user the one computed last stays.
+
+        Parameters
+        ----------
+        arrivals
+            Events that were read.
+
+        Returns
+        -------
+        verdicts
+            As of `take`.
+        written
+            Is done when the store has the rows, or has refused them.
+
+        Raises
+        ------
+        JournalError
+            If the disk does not take the events; none of them was taken in.
+        """
+        if self._writes.running is not None and self._writes.running.future.done():
+            self._settle()
         self._follow_publication()
         fresh, places = self._not_taken_yet([self._hashed(arrival) for arrival in arrivals])
+        verdicts: list[Verdict] = []
         if fresh:
             verdicts = self._take_fresh(fresh)
             for arrival, verdict in zip(fresh, verdicts, strict=True):
@@ -152,10 +185,15 @@ class Engine:
             while len(self._by_source) > _SOURCES_KEPT:
                 self._by_source.popitem(last=False)
             self._put_online()
-        return [
+        answers = [
             verdicts[place] if place is not None else self._by_source[str(arrival.source)]
             for arrival, place in zip(arrivals, places, strict=True)
         ]
+        if self._writes.running is not None:
+            return answers, self._writes.running.future
+        nothing: Future[Any] = Future()
+        nothing.set_result(0)
+        return answers, nothing
 
     def _hashed(self, arrival: Arrival) -> Arrival:
         """An event as the journal may keep it: with a hashed identifier, where they are hashed."""
@@ -172,6 +210,7 @@ class Engine:
 
         Rows that change by time alone, and those that the store did not take.
         """
+        self._settle()
         self._follow_publication()
         now = self._clock().replace(tzinfo=None)
         while self._due and self._due[0][0] <= now and len(self._waiting) < USERS_AT_A_TIME:
@@ -182,12 +221,15 @@ class Engine:
         before = len(self._waiting)
         if before and (not self._store_is_away or time.monotonic() >= self._retry_at):
             self._put_online(also_long=True)
+            self._settle()
         # A store that is away is asked again at the next pause, not at once.
         went_on = len(self._waiting) < before
         return went_on and bool(self._waiting or (self._due and self._due[0][0] <= now))
 
     def close(self) -> None:
         """Let another process take events; closing twice is closing once."""
+        self._settle()
+        self._writes.close()
         self._computation.close()
         self.journal.close()
 
@@ -285,15 +327,34 @@ class Engine:
                 self._put_users_online(users)
             if also_long and long:
                 self._put_users_online(long[:1])
-            if not self._waiting:
+            if not self._waiting and self._writes.running is not None:
+                self._writes.running.line = self.journal.last
+            elif not self._waiting:
                 self.journal.note_applied()
-            self._store_is_away = False
-        except Exception:
-            # The events are safe; a store that is away for a while is no reason to refuse them.
-            if not self._store_is_away:
-                _log.exception("the rows of %d users are not online yet", len(self._waiting))
-            self._store_is_away = True
-            self._retry_at = time.monotonic() + _RETRY_S
+        except Exception as error:
+            self._note_away(error)
+
+    def _note_away(self, error: BaseException) -> None:
+        """The events are safe; a store that is away for a while is no reason to refuse them."""
+        if not self._store_is_away:
+            users = len(self._waiting)
+            _log.error("the rows of %d users are not online yet", users, exc_info=error)
+        self._store_is_away = True
+        self._retry_at = time.monotonic() + _RETRY_S
+
+    def _settle(self) -> None:
+        """Wait for the rows that are being written, and note what became of them."""
+        write = self._writes.take()
+        if write is None:
+            return
+        error = write.future.exception()
+        if error is not None:
+            self._waiting.update(dict.fromkeys(write.users))
+            self._note_away(error)
+            return
+        self._store_is_away = False
+        if write.line is not None:
+            self.journal.note_applied(write.line)
 
     def _in_parts(self, users: Iterable[str]) -> Iterator[list[str]]:
         part: list[str] = []
@@ -312,7 +373,8 @@ class Engine:
         now = self._clock()
         try:
             history = self._history.of_users(users)
-            self._online.write(list(self._computation.rows_in_force(history, now)), now)
+            rows = list(self._computation.rows_in_force(history, now))
+            steps = self._computation.next_steps()
         except duckdb.Error:
             if len(users) > 1:
                 # One of them holds up the others: find him.
@@ -322,15 +384,18 @@ class Engine:
             _log.exception("the rows of user %r cannot be computed; he is left out", users[0])
             del self._waiting[users[0]]
             return
-        for user, step in self._computation.next_steps(now).items():
+        for user, step in steps.items():
             self._due_at[user] = step
             heapq.heappush(self._due, (step, user))
+        self._settle()
         for user in users:
             del self._waiting[user]
+        self._writes.begin(users, rows, now)
 
     # What a start does ----------------------------------------------------------------------------
 
     def _load(self) -> None:
+        self._settle()
         self._publication = self._published()
         files = self.journal.files()
         if files and _modified(self._publication) > _modified(files[-1]):

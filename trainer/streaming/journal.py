@@ -123,14 +123,14 @@ class Journal:
         except (OSError, ValueError, KeyError):
             return 0
 
-    def note_applied(self) -> None:
-        """Note that the rows of all lines are online.
+    def note_applied(self, number: int | None = None) -> None:
+        """Note that the rows of all lines, or of those up to a number, are online.
 
         Not forced to the disk: where it is lost, rows are computed once more than needed.
         """
         partial = self.folder / ".applied.json.partial"
         try:
-            partial.write_text(json.dumps({"number": self.last}))
+            partial.write_text(json.dumps({"number": self.last if number is None else number}))
             os.replace(partial, self.folder / "applied.json")
         except OSError:  # a full disk: the same
             partial.unlink(missing_ok=True)

@@ -26,7 +26,7 @@
         past.{{ key }},
         past.event_timestamp + {{ width }},
         {{ values }}
-    from {{ '(select * from ' ~ totals ~ ' where event_timestamp + ' ~ width ~ ' >= touched_from' ~ (' and event_timestamp + ' ~ width ~ ' <= touched_until' if is_streaming()) ~ ')' if update else totals }} as past
+    from {{ '(select * from ' ~ totals ~ ' where event_timestamp + ' ~ width ~ ' >= touched_from)' if update else totals }} as past
     asof join {{ totals }} as now
         on past.{{ key }} = now.{{ key }} and past.event_timestamp + {{ width }} >= now.event_timestamp
     -- An expiry that falls on an entry has its row already.

@@ -1,8 +1,8 @@
 {#-
   The same models over what a stream has just taken in. `trainer stream` compiles the project once with the variable
   `streaming` and runs the statements in a DuckDB of its own, whose relations hold the touched users and nothing else:
-  staging reads the arrivals, intermediate models are made whole of these users' history, and a user's feature views
-  make only the rows from his first touched instant on, as an update of a build does.
+  staging reads the arrivals, intermediate models are made whole of these users' history until now, and a user's feature
+  views make only the row in force (see in_force.sql).
 -#}
 
 {% macro is_streaming() %}

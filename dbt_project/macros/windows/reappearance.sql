@@ -41,16 +41,22 @@
   CTE `counted_totals`: running totals with the running entries and exits of a family's things for one scale.
 
   running_totals: unique by key and event_timestamp. appearances: rows with the distances above, each at an
-  instant of running_totals. In an update, what lies before the reach of the window counts at its first instant.
+  instant of running_totals. In an update, what lies before the reach of the window counts at its first instant. A
+  stream's totals have counted them (see with_appearances).
 -#}
 {% macro totals_with_reappearance(running_totals, appearances, family, scale, key='user_id') %}
+{%- if is_streaming() -%}
+counted_totals as (
+    select * from {{ running_totals }}
+)
+{%- else -%}
 {%- set things = reappearing_things(family) -%}
 {%- set width = duration_us(scale) -%}
 {%- set update = is_update() -%}
 {{ totals_in_reach(running_totals, scale, key) }}reappearance_steps as (
     select
         {{ key }},
-        {{ reappearance_instant(width) if update else 'event_timestamp' }}
+        {{ 'greatest(event_timestamp, coalesce(base_at, event_timestamp)) as ' if update }}event_timestamp
         {%- for thing in things %}
         {%- set leaves -%}
           ({{ thing.key }} is not null and {{ thing.name }}_returns_in_us is null or {{ thing.name }}_returns_in_us >= {{ width }})
@@ -101,29 +107,11 @@ counted_totals as (
     from {{ totals_of(running_totals) }}
     join reappearance_totals using ({{ key }}, event_timestamp)
 )
+{%- endif %}
 {% endmacro %}
-
-{#-
-  In an update, the instant of the running totals at which an appearance counts: its own, or the first one in reach. Of
-  a stream's totals what lies between the past and the touched instants is left out (see totals_in_reach), and counts
-  at the first touched one.
--#}
-{% macro reappearance_instant(width) -%}
-  {%- set in_reach = 'greatest(event_timestamp, coalesce(base_at, event_timestamp))' -%}
-  {%- if is_streaming() -%}
-    case
-            when event_timestamp >= touched_from then event_timestamp
-            {%- if width is not none %}
-            when event_timestamp <= touched_until - to_microseconds({{ width }}) then {{ in_reach }}
-            {%- endif %}
-            else touched_from
-        end as event_timestamp
-  {%- else -%}
-    {{ in_reach }} as event_timestamp
-  {%- endif -%}
-{%- endmacro %}
 
 {#- The number of different things in the window. -#}
 {% macro window_distinct(thing, scale) %}
+  {%- if is_streaming() -%}{{ return(window_difference(thing.name ~ '_last_seen', scale)) }}{%- endif -%}
   {{- return('now.' ~ thing.name ~ '_entries' ~ (' - coalesce(past.' ~ thing.name ~ '_exits, 0)' if scale != 'all' else '')) -}}
 {% endmacro %}

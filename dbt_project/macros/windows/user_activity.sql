@@ -4,12 +4,21 @@
       meta={'publish': 'features', 'entity': 'user', 'family': 'user_activity', 'scale': scale, 'update_by': 'user', 'sorts_narrow': true,
             'description': 'One row per user and instant at which activity in the last ' ~ scale ~ ' can change.'}) }}
   {%- do declare_columns(user_activity_columns(scale)) -%}
+  {%- if is_streaming() %}
+{{ select_in_force(ref('int_user_activity_in_force'), scale, user_activity_columns(scale)) }}
+  {%- else %}
+{{ user_activity_rows(scale) }}
+  {%- endif %}
+{% endmacro %}
+
+{#- Its rows; in a stream those of each scale. -#}
+{% macro user_activity_rows(scale) %}
   {%- set things = reappearing_things('user_activity') %}
 
 with {{ totals_with_reappearance(ref('int_user_totals'), ref('int_events'), 'user_activity', scale) | trim }},
 
 window_totals as (
-    {%- call window_steps('counted_totals', scale) %}
+    {%- call window_steps('counted_totals', scale, family='user_activity') %}
         {%- for measure in event_measures() + instant_measures() %}
         {{ window_difference(measure.name, scale) }} as {{ measure.name }},
         {%- endfor %}
@@ -21,6 +30,7 @@ window_totals as (
 
 select
     user_id,
+    {{ 'scale,' if is_streaming() }}
     event_timestamp
     {%- for column in user_activity_columns(scale) %},
     {{ column.sql }} as {{ column.name }}

@@ -3,17 +3,27 @@
   {{ config(
       meta={'publish': 'features', 'entity': 'user', 'family': 'user_transitions', 'scale': scale, 'update_by': 'user', 'sorts_narrow': true,
             'description': 'One row per user and instant at which transitions in the last ' ~ scale ~ ', or the state now, can change.'}) }}
-  {%- set size = states() | length -%}
   {%- set span = window_span(scale) -%}
-  {%- do declare_columns([
+  {%- set columns = [
       column('transition_counts_' ~ scale, 'bigint[]', 'Transitions a to b whose second state lies ' ~ span ~ ': row-major over the actions in their declared order, then leave.'),
       column('transition_total_' ~ scale, 'bigint', 'Transitions ' ~ span ~ '.'),
       column('next_probabilities_' ~ scale, 'double[]', 'Smoothed row of the state now: (count + prior / states) / (row total + prior).'),
       column('transition_entropy_' ~ scale, 'double', 'Entropy of that row in nats.'),
-    ]) -%}
+    ] -%}
+  {%- do declare_columns(columns) -%}
+  {%- if is_streaming() %}
+{{ select_in_force(ref('int_user_transitions_in_force'), scale, columns) }}
+  {%- else %}
+{{ user_transitions_rows(scale) }}
+  {%- endif %}
+{% endmacro %}
+
+{#- Its rows; in a stream those of each scale. -#}
+{% macro user_transitions_rows(scale) %}
+  {%- set size = states() | length %}
 
 with {{ totals_in_reach(ref('int_transition_totals'), scale) | trim }}window_totals as (
-    {%- call window_steps(totals_of(ref('int_transition_totals')), scale) %}
+    {%- call window_steps(totals_of(ref('int_transition_totals')), scale, family='user_transitions') %}
         now.state_index as state_index,
         {%- if transitions_are_packed() %}
         {%- for packed in packed_columns('transitions', transition_cells()) %}
@@ -28,6 +38,7 @@ with {{ totals_in_reach(ref('int_transition_totals'), scale) | trim }}window_tot
 counted as (
     select
         user_id,
+        {{ 'scale,' if is_streaming() }}
         event_timestamp,
         state_index,
         {{ list_of(all_unpacked('transitions', transition_cells())) if transitions_are_packed() else 'counts' }} as counts
@@ -53,6 +64,7 @@ smoothed as (
 
 select
     user_id,
+    {{ 'scale,' if is_streaming() }}
     event_timestamp,
     counts as transition_counts_{{ scale }},
     cast({{ list_total('counts', 'bigint') }} as bigint) as transition_total_{{ scale }},

@@ -5,22 +5,24 @@
   Called with the value columns as its body; the entity's key and the instant come first.
 
   In an update, only the steps from the first touched instant on are made, and `totals` has to have touched_from
-  (see totals_in_reach).
+  (see totals_in_reach). In a stream, scale is `each`, and only the steps in force are made
+  (see steps_in_force).
 -#}
-{% macro window_steps(totals, scale, key='user_id') %}
+{% macro window_steps(totals, scale, key='user_id', family=none) %}
+    {%- if scale == 'each' -%}
+    {{- steps_in_force(totals, family, caller() | trim) }}
+    {%- else -%}
     {{- steps_of_window(totals, scale, key, caller() | trim) }}
+    {%- endif -%}
 {% endmacro %}
 
 {#-
   In an update, the CTEs `reach` and `totals`, with a comma after them: of each touched owner, the running totals that
   the steps from touched_from on can see, which go back to the last instant at or before touched_from - W. So the cost
   of an update is that of the rows that it makes. Otherwise nothing.
-
-  A stream has no use for steps after touched_until. Those before it see of the totals what is at or after touched_from,
-  and what had left the window by touched_until: for a long window a row or two, where it holds a user's whole year.
 -#}
 {% macro totals_in_reach(running_totals, scale, key='user_id') %}
-{%- if is_update() -%}
+{%- if is_update() and not is_streaming() -%}
 reach as (
     select touched.*, base.event_timestamp as base_at
     from {{ touched(key) }} as touched
@@ -32,15 +34,10 @@ reach as (
 ),
 
 totals as (
-    select totals.*, reach.touched_from{{ ', reach.touched_until' if is_streaming() }}
+    select totals.*, reach.touched_from
     from {{ running_totals }} as totals
     join reach using ({{ key }})
     where totals.event_timestamp >= coalesce(reach.base_at, totals.event_timestamp)
-    {%- if is_streaming() %}
-        and totals.event_timestamp <= reach.touched_until
-        and (totals.event_timestamp >= reach.touched_from
-        {%- if scale != 'all' %} or totals.event_timestamp <= reach.touched_until - to_microseconds({{ duration_us(scale) }}){% endif %})
-    {%- endif %}
 ),
 
 {% endif -%}
@@ -48,7 +45,7 @@ totals as (
 
 {#- What the steps are made of: the running totals, or in an update those in reach. -#}
 {% macro totals_of(running_totals) %}
-  {{ return('totals' if is_update() else running_totals) }}
+  {{ return('totals' if is_update() and not is_streaming() else running_totals) }}
 {% endmacro %}
 
 {#- An additive measure over the window. -#}

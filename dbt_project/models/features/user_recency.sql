@@ -2,6 +2,39 @@
 {{ config(meta={'family': 'user_recency', 'update_by': 'user'}) }}
 
 {%- set last_known_names = ['item_id', 'category_id', 'location'] %}
+{%- if is_streaming() %}
+-- Only the last row of each user is asked for.
+with known as (
+    select
+        user_id,
+        max(event_timestamp) as event_timestamp,
+        true as ends_instant,
+        max_by(action_type, event_position) as last_action_type,
+        max(event_timestamp) as last_action_at,
+        {%- for name in last_known_names %}
+        {{ last_known(name, 'event_position') }} as last_{{ name }},
+        max(event_timestamp) filter (where {{ name }} is not null) as last_{{ name | replace('_id', '') }}_at,
+        {%- endfor %}
+        list(item_id) filter (where events_after < 7) as last_7_items,
+        -- The latest first.
+        max_by(event_gap_ms, event_position, 7) filter (where starts_instant and event_gap_ms is not null) as last_gaps
+    from {{ ref('int_events') }}
+    group by user_id
+),
+
+gaps as (
+    select
+        user_id,
+        event_timestamp
+        {%- for k in [1, 3, 5, 7] %}
+        {%- set last_k = list_part('last_gaps', '0', k) %},
+        {{ list_length(last_k) }} as gap_count_{{ k }},
+        {{ list_total(last_k, wide_integer()) }} as gap_ms_sum_{{ k }},
+        {{ list_total(list_each(last_k, 'gap', 'cast(gap as ' ~ wide_integer() ~ ') * gap'), wide_integer()) }} as gap_ms_square_sum_{{ k }}
+        {%- endfor %}
+    from known
+)
+{%- else %}
 {%- if is_update() %}
 -- The events that the rows from the first touched instant on can see: the six before it, and those that were known last.
 with log as (
@@ -76,6 +109,7 @@ gaps as (
         ){{ ',' if not loop.last }}
         {%- endfor %}
 )
+{%- endif %}
 
 select
     user_id,

@@ -14,25 +14,17 @@
 } %}
 {%- if is_streaming() %}
 -- Only the last sequence of each user is asked for: a window would make those of the fifty events before it as well.
-with ends as (
-    select user_id, event_timestamp, event_position
-    from {{ touched_instants(ref('int_events')) }}
-    where ends_instant
-),
-
-sequences as (
+with sequences as (
     select
-        ends.user_id,
-        ends.event_timestamp,
+        user_id,
+        max(event_timestamp) as event_timestamp,
         true as ends_instant
         {%- for name, value in arrays.items() %},
-        list({{ value }} order by events.event_position) as {{ name }}
+        list({{ value }} order by event_position) as {{ name }}
         {%- endfor %}
-    from ends
-    join {{ ref('int_events') }} as events
-        on ends.user_id = events.user_id
-        and events.event_position between ends.event_position - 49 and ends.event_position
-    group by ends.user_id, ends.event_timestamp
+    from {{ ref('int_events') }}
+    where events_after < 50
+    group by user_id
 )
 {%- else %}
 {%- if is_update() %}

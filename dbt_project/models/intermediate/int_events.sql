@@ -8,7 +8,11 @@ with ordered as (
         cast(row_number() over in_order as bigint) as event_position,
         lag(event_timestamp) over in_order as previous_event_at,
         lead(event_timestamp) over in_order as next_event_at
-    from {{ of_touched(ref('stg_events')) }}
+        {%- if is_streaming() %},
+        lag(action_index) over in_order as previous_action_index,
+        count(*) over (partition by user_id) as events_until_now
+        {%- endif %}
+    from {{ until_now(ref('stg_events')) if is_streaming() else of_touched(ref('stg_events')) }}
     window in_order as (partition by user_id order by {{ total_order() }})
 ),
 
@@ -63,6 +67,13 @@ select
     coalesce(category_id <> known_category_id, false) as changes_category,
     coalesce(location <> known_location, false) as changes_location,
     action_type in {{ text_list(actions_of_role('conversion')) }} as is_conversion,
+    {%- if is_streaming() %}
+    previous_event_at is distinct from event_timestamp as starts_instant,
+    previous_action_index,
+    events_until_now - event_position as events_after,
+    {{ windows_left() }} as windows_left
+    {%- else %}
     -- Distance to the same item's (category's, day's, location's) event before and after: what counts it once in a window.
     {{ reappearance_distances(reappearing_things('user_activity') + reappearing_things('user_rhythm'), 'user_id', 'event_position') | trim }}
+    {%- endif %}
 from numbered

@@ -1,6 +1,52 @@
 -- Grain: one state of one user: each event, and `leave` at the close of each session.
 {{ config(meta={'update_by': 'user', 'update_rows': 'history'}) }}
 
+{%- set leave = actions() | length %}
+{%- set size = states() | length %}
+{%- if is_streaming() %}
+
+-- The state before an event is the event before it, or the leave of the session before: no need to put them in order.
+with log as (
+    select * from {{ until_now(ref('int_events')) }}
+),
+
+events as (
+    select
+        user_id,
+        event_timestamp,
+        event_position,
+        false as is_leave,
+        ends_instant,
+        action_index as state_index,
+        starts_instant,
+        case
+            when event_position > 1 {{ 'and starts_instant' if not setting('count_simultaneous', false) }}
+                then case when starts_session then {{ leave }} else previous_action_index end * {{ size }} + action_index
+        end as transition,
+        windows_left
+    from log
+),
+
+leaves as (
+    select
+        user_id,
+        {{ add_us('event_timestamp', session_gap_us()) }} as event_timestamp,
+        event_position,
+        true as is_leave,
+        true as ends_instant,
+        {{ leave }} as state_index,
+        true as starts_instant,
+        action_index * {{ size }} + {{ leave }} as transition,
+        {{ windows_left(add_us('event_timestamp', session_gap_us())) }} as windows_left
+    from log
+    where ends_session and {{ add_us('event_timestamp', session_gap_us()) }} <= touched_until
+)
+
+select * from events
+union all
+select * from leaves
+{%- else %}
+
 with log as (
     select * from {{ of_touched(ref('int_events')) }}
 ),
@@ -55,3 +101,4 @@ select
             then previous_state_index * {{ states() | length }} + state_index
     end as transition
 from with_previous
+{%- endif %}

@@ -6,12 +6,12 @@
 with increments as (
     select
         user_id,
-        event_timestamp,
+        {{ 'windows_left, max(event_timestamp) as ' if is_streaming() }}event_timestamp,
         -- The state at the end of the instant.
-        max_by(state_index, event_position) as state_index,
+        max_by(state_index, {{ 'event_position * 2 + cast(is_leave as bigint)' if is_streaming() else 'event_position' }}) as state_index,
         {{- packed_increments('transitions', cells, 'transition') }}
     from {{ touched_instants(ref('int_states')) }}
-    group by user_id, event_timestamp
+    group by user_id, {{ 'windows_left' if is_streaming() else 'event_timestamp' }}
 )
 
 {{ running_totals('increments', packed_columns('transitions', cells), kept=['state_index']) | trim }}
@@ -22,6 +22,26 @@ with states as (
     select * from {{ of_touched(ref('int_states')) }}
 ),
 
+{%- if is_streaming() %}
+-- Of the states between two bounds of windows, the last.
+instants as (
+    select
+        user_id,
+        windows_left,
+        max(event_timestamp) as event_timestamp,
+        max_by(state_index, event_position * 2 + cast(is_leave as bigint)) as state_index
+    from states
+    group by user_id, windows_left
+),
+
+made as (
+    select states.user_id, transition, instants.event_timestamp, count(*) as times
+    from states
+    join instants using (user_id, windows_left)
+    where transition is not null
+    group by states.user_id, transition, instants.event_timestamp
+),
+{%- else %}
 instants as (
     select user_id, event_timestamp, state_index
     from states
@@ -34,6 +54,7 @@ made as (
     where transition is not null
     group by user_id, transition, event_timestamp
 ),
+{%- endif %}
 
 running as (
     select
@@ -62,6 +83,10 @@ select
     instants.state_index,
     -- A user without any transition has nothing but zeros.
     coalesce(packed.counts, cast({{ list_of([0] * cells) }} as {{ engine_type('bigint[]') }})) as transition_counts
+    {%- if is_streaming() %},
+    instants.windows_left,
+    coalesce(lead(instants.windows_left) over (partition by instants.user_id order by instants.event_timestamp), -1) as next_windows_left
+    {%- endif %}
 from instants
 left join packed using (user_id, event_timestamp)
 {%- endif %}
