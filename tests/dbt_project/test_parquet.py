@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +45,15 @@ def write(path: Path, first: int, last: int, suffix: str = NULLS) -> Path:
     return path
 
 
-def test_chosen_row_groups_and_new_ones_make_one_file(parquet: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refused", [None, errno.EXDEV], ids=["in the kernel", "by hand"])
+def test_chosen_row_groups_and_new_ones_make_one_file(
+    refused: int | None, parquet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> int:
+        raise OSError(refused, "these file systems do not copy to each other")
+
+    if refused:
+        monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
     old, new = (
         write(tmp_path / "old.parquet", 0, 20_000),
         write(tmp_path / "new.parquet", 50_000, 53_000),

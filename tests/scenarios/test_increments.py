@@ -280,48 +280,6 @@ def test_who_did_nothing_sees_the_end_of_the_log_move(
         assert build.query(labels) == expected, busy_at
 
 
-@pytest.mark.slow
-def test_row_groups_without_a_change_are_taken_over(
-    dbt_session: DbtSession, tmp_path: Path
-) -> None:
-    path = tmp_path / "log.parquet"
-
-    def write(events: int) -> dict[str, Any]:
-        duckdb.sql(
-            f"""copy (
-                select 'e' || i as key, 'u' || (hash(i) % 3000) as who, 'view' as what,
-                    timestamp '2024-01-01' + to_seconds(i * 60) as at
-                from range({events}) as t (i)
-            ) to '{path}'"""
-        )
-        columns = {**PLAIN, "event_id": "key"}
-        return {
-            "dataset": "long",
-            "events_path": str(path),
-            "columns": columns,
-            "actions": ["view"],
-        }
-
-    select = ("--select", "+user_activity_7d")
-    home = tmp_path / "home"
-    assert dbt_session(home, write(300_000), *select).returncode == 0
-    file = home / "features" / "user_activity_7d.parquet"
-    first = bytes(file.read_bytes())
-    build = dbt_session(home, write(300_500), *select)
-    assert build.returncode == 0, build.output
-    assert (
-        table_differences(home, dbt_session(tmp_path / "full", write(300_500), *select).home) == []
-    )
-    # Most of the file is what it was, byte for byte.
-    group = duckdb.sql(
-        f"select min(data_page_offset), sum(total_compressed_size) from parquet_metadata('{file}') "
-        "where row_group_id = 0"
-    ).fetchall()[0]
-    start, length = int(group[0]), int(group[1])
-    assert length > 100_000
-    assert file.read_bytes()[start : start + length // 2] in first
-
-
 def start_build(
     home: Path, variables: dict[str, Any], project: Path = PROJECT
 ) -> subprocess.Popen[bytes]:

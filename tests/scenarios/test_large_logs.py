@@ -97,7 +97,7 @@ def test_long_files_are_in_order(dbt_session: DbtSession, tmp_path: Path) -> Non
     assert build.returncode == 0, build.output
     with duckdb.connect(str(build.home / "warehouse.duckdb"), read_only=True) as warehouse:
         cuts = [cut for (cut,) in warehouse.execute("from state.time_slices").fetchall()]
-    assert len(cuts) == 8
+    assert len(cuts) == 11
     for view in views:
         file = f"{build.home}/features/{view}.parquet"
         groups = duckdb.sql(f"select num_row_groups from parquet_file_metadata('{file}')")
@@ -122,33 +122,36 @@ def test_long_files_are_in_order(dbt_session: DbtSession, tmp_path: Path) -> Non
         assert wrong == [(0,)], view
 
 
-def test_wide_rows_are_written_in_parts(dbt_session: DbtSession, tmp_path: Path) -> None:
+def test_many_rows_are_written_in_parts(dbt_session: DbtSession, tmp_path: Path) -> None:
     """So many events a part, users in order; no user is lost between two of them."""
     # A project to which a log is large that has a twentieth of the events.
     project = Path(shutil.copytree(PROJECT, tmp_path / "repository" / "dbt_project"))
     for name, large, less in (
-        ("parts.sql", "500000", "25000"),
-        ("change_log.sql", "250000", "12500"),
+        ("models/features/user_sequence.sql", "500000", "25000"),
+        ("macros/updates/parts.sql", "2000000", "25000"),
+        ("macros/updates/change_log.sql", "250000", "12500"),
     ):
-        macro = project / "macros" / "updates" / name
-        assert macro.read_text().count(large) == 1
-        macro.write_text(macro.read_text().replace(large, less))
+        file = project / name
+        assert file.read_text().count(large) == 1
+        file.write_text(file.read_text().replace(large, less))
     variables = write_uniform_log(tmp_path / "log.parquet", events=25_500, users=500)
-    select = ("--select", "+user_sequence")
+    select = ("--select", "+user_sequence", "+user_activity_1d")
     build = dbt_session(tmp_path / "home", variables, *select, project=project)
     assert build.returncode == 0, build.output
-    file = f"{build.home}/features/user_sequence.parquet"
-    # All rows of some users come before all rows of the others, once: there are two parts.
-    borders = duckdb.sql(
-        f"""with places as (
-            select user_id, min(file_row_number) as first, max(file_row_number) as last
-            from read_parquet('{file}', file_row_number = true) group by user_id
-        )
-        select user_id from places
-        qualify max(last) over (order by user_id)
-            < min(first) over (order by user_id rows between 1 following and unbounded following)"""
-    ).fetchall()
-    assert len(borders) == 1
+    for view in ("user_activity_1d", "user_sequence"):
+        file = f"{build.home}/features/{view}.parquet"
+        # All rows of some users come before all rows of the others, once: there are two parts.
+        borders = duckdb.sql(
+            f"""with places as (
+                select user_id, min(file_row_number) as first, max(file_row_number) as last
+                from read_parquet('{file}', file_row_number = true) group by user_id
+            )
+            select user_id from places
+            qualify max(last) over (order by user_id) < min(first) over (
+                order by user_id rows between 1 following and unbounded following
+            )"""
+        ).fetchall()
+        assert len(borders) == 1, view
     wrong = duckdb.sql(
         f"""with expected as (
             select
@@ -169,6 +172,35 @@ def test_wide_rows_are_written_in_parts(dbt_session: DbtSession, tmp_path: Path)
         where actions is distinct from sequence_actions or items is distinct from sequence_items"""
     ).fetchall()
     assert wrong == [(0,)]
+    steps = duckdb.sql(
+        f"""with expected as (
+            select distinct on (who, "at") who as user_id, "at" as event_timestamp,
+                count(*) over (
+                    partition by who order by "at"
+                    range between interval 1 day - interval 1 microsecond preceding and current row
+                ) as events
+            from '{tmp_path}/log.parquet'
+        ),
+        instants as (
+            select user_id, event_timestamp from expected
+            union
+            select user_id, event_timestamp + interval 1 day from expected
+        )
+        select
+            (select count(*) from instants),
+            count(*),
+            count(*) filter (where events = event_count_1d),
+            count(events)
+        from '{build.home}/features/user_activity_1d.parquet'
+        semi join instants using (user_id, event_timestamp)
+        left join expected using (user_id, event_timestamp)"""
+    ).fetchall()
+    (instants, rows, equal, at_events), published = (
+        steps[0],
+        build.query("select count(*) from '{features}/user_activity_1d.parquet'"),
+    )
+    assert instants == rows == published[0][0]
+    assert equal == at_events > 25_000
 
 
 @contextmanager

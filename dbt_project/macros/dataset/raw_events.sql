@@ -36,7 +36,10 @@
 
   select
     log.__log_position as file_position,
-    {{ "case when log.__log_forgotten then concat('forgotten ', " ~ text_of('log.__log_position', 'bigint') ~ ') else ' ~ row_hash(found) ~ ' end' if forgotten else row_hash(found) }} as row_hash,
+    {#- What an event is called that has no id of its own; of the others it would be the dearest column to compute. -#}
+    {%- set id = log_value(given.event_id, found, 'event_id') if 'event_id' in given else none -%}
+    {%- set hash = 'case when nullif(' ~ text_of(id.sql, id.type) ~ ", '') is null then " ~ row_hash(found) ~ ' end' if id else row_hash(found) %}
+    {{ "case when log.__log_forgotten then concat('forgotten ', " ~ text_of('log.__log_position', 'bigint') ~ ') else ' ~ hash ~ ' end' if forgotten else hash }} as row_hash,
     {%- for name in ['event_id', 'user_id', 'item_id', 'category_id', 'location'] %}
     {%- set value = log_value(given[name], found, name) if name in given else none %}
     {{ 'nullif(' ~ text_of(value.sql, value.type) ~ ", '')" if value else 'cast(null as string)' }} as {{ name }},

@@ -7,6 +7,7 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
   {%- set is_first = not has_fingerprints_before() -%}
 
+  {%- if not is_first -%}{%- do run_query('create or replace temporary table reading as ' ~ event_fingerprints()) -%}{%- endif -%}
   {% call statement('main') -%}
     create table if not exists {{ this }} (version bigint, entity varchar, key varchar, touched_from timestamp);
     create or replace temporary table changed as {{ compiled_code }}
@@ -26,20 +27,31 @@
       {%- do run_query('insert into ' ~ this ~ ' select ' ~ version ~ ', entity, key, touched_from from changed') -%}
       {#- The log's clock: when it last learned of something. It never goes back, also where late rows do not say when they came. -#}
       {%- do run_query('insert into state.versions (version, computed_at, log_end) select ' ~ version ~ ', make_timestamp(greatest(coalesce(max(epoch_us(ingested_at)), 0), ' ~ before[1] ~ ' + 1)), max(event_timestamp) from ' ~ ref('stg_events')) -%}
-      {%- do run_query('create or replace table state.event_fingerprints as ' ~ event_fingerprints()) -%}
-      {#- Seven cuts in the past and one at the log's end: see incremental_parquet. -#}
-      {%- do run_query('create or replace table state.time_slices as select distinct unnest(list_append(quantile_disc(event_timestamp, [' ~ range(1, 8) | join(' / 8.0, ') ~ ' / 8.0]), max(event_timestamp))) as cut from ' ~ ref('stg_events') ~ ' having count(*) >= 250000') -%}
+      {%- do run_query('create or replace table state.event_fingerprints as ' ~ (event_fingerprints() if is_first else 'from reading')) -%}
+      {%- do cut_time_slices() -%}
       {%- do forget_versions() -%}
     {%- endif -%}
     {%- do note_applied({'version': version, 'code': change_code(), 'computed_at': 'null'}) -%}
   {%- endif -%}
   {%- do run_query('drop table changed') -%}
+  {%- if not is_first -%}{%- do run_query('drop table reading') -%}{%- endif -%}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {{ adapter.commit() }}
   {{ run_hooks(post_hooks, inside_transaction=False) }}
   {{ return({'relations': [this.incorporate(type='table')]}) }}
 {% endmaterialization %}
+
+{#-
+  Where long files are cut (see incremental_parquet): at each eighth of the events, ever finer towards the log's end, where
+  late events come, and at the end, after which expiries alone lie: those an event that comes next changes.
+-#}
+{% macro cut_time_slices() %}
+  {%- set shares = [] -%}
+  {%- for eighth in range(1, 8) -%}{%- do shares.append(eighth / 8) -%}{%- endfor -%}
+  {%- for parts in [16, 32, 64] -%}{%- do shares.append(1 - 1 / parts) -%}{%- endfor -%}
+  {%- do run_query('create or replace table state.time_slices as select distinct unnest(list_append(quantile_disc(event_timestamp, [' ~ shares | join(', ') ~ ']), max(event_timestamp))) as cut from ' ~ ref('stg_events') ~ ' having count(*) >= 250000') -%}
+{% endmacro %}
 
 {#- Drop the versions that every model of the project has taken in. -#}
 {% macro forget_versions() %}

@@ -1,6 +1,6 @@
 {#-
   The accepted events as they are compared from one reading of the log to the next: whose they are, when, and a hash
-  of all that is known of them, their place among the user's events of the same instant included.
+  of all that is known of them; their place among the user's events of the same instant too, unless the ids alone decide it.
 -#}
 {% macro event_fingerprints() %}
     select
@@ -9,11 +9,13 @@
         event_timestamp,
         item_id,
         hash(
-            user_id, action_index, event_timestamp, ingested_at, item_id, category_id, location, duration_ms,
-            {%- for name in measures() %}
-            {{ measure_column(name) }},
+            user_id, action_index, event_timestamp, ingested_at, item_id, category_id, location, duration_ms
+            {%- for name in measures() %},
+            {{ measure_column(name) }}
             {%- endfor %}
+            {%- if tie_order() %},
             row_number() over (partition by user_id, event_timestamp order by {{ total_order() }})
+            {%- endif %}
         ) as content
     from {{ ref('stg_events') }}
 {% endmacro %}

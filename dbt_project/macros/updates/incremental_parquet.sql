@@ -71,7 +71,15 @@
 {% macro write_rows(rows, scope, keys, file) %}
   {%- set order = '' if scope.whole and model.config.meta.get('sorts_narrow') else ' order by ' ~ file_order(keys) -%}
   {{- return('copy (select * from (' ~ nullable(rows) ~ ')' ~ order
-      ~ ') to ' ~ text(file) ~ ' (format parquet, compression zstd)') -}}
+      ~ ') to ' ~ text(file) ~ ' (format parquet, compression zstd, row_group_size ' ~ rows_of_a_group() ~ ')') -}}
+{% endmacro %}
+
+{#-
+  A changed row costs the decoding and writing of its row group. DuckDB's own size is six times this; the smaller groups
+  take no more time to write and read, and no more room.
+-#}
+{% macro rows_of_a_group() %}
+  {{- return(20480) -}}
 {% endmacro %}
 
 {#- Write the model's next file part by part, and return its name. -#}
@@ -134,21 +142,22 @@
   {%- set owner = update_entity(model) ~ '_id' -%}
   {%- set old = 'read_parquet(' ~ text(scope.file) ~ ', file_row_number = true)' -%}
   {%- set groups = run_query(
-      'with row_groups as (select row_group_id, row_group_num_rows, coalesce(sum(row_group_num_rows) over (order by row_group_id rows between unbounded preceding and 1 preceding), 0) as first_row'
+      'with row_groups as (select row_group_id, row_group_num_rows as row_count, coalesce(sum(row_group_num_rows) over (order by row_group_id rows between unbounded preceding and 1 preceding), 0) as first_row'
       ~ ' from (select distinct row_group_id, row_group_num_rows from parquet_metadata(' ~ text(scope.file) ~ ') where row_group_id is not null)),'
-      ~ ' replaced as (select rows.file_row_number from ' ~ old ~ ' as rows join ' ~ touched(owner) ~ ' as touched on rows.' ~ owner ~ ' = touched.' ~ owner ~ ' and rows.event_timestamp >= touched.touched_from)'
-      ~ ' select row_group_id, first_row, first_row + row_group_num_rows, count(file_row_number) from row_groups left join replaced on file_row_number >= first_row and file_row_number < first_row + row_group_num_rows group by all order by 1').rows -%}
+      ~ ' replaced as (select rows.file_row_number from ' ~ old ~ ' as rows join ' ~ touched(owner) ~ ' as touched on rows.' ~ owner ~ ' = touched.' ~ owner ~ ' and rows.event_timestamp >= touched.touched_from),'
+      ~ ' opened as (select distinct row_group_id from replaced asof join row_groups on file_row_number >= first_row)'
+      ~ ' select row_group_id, first_row, first_row + row_count, opened.row_group_id is not null from row_groups left join opened using (row_group_id) order by 1').rows -%}
   {%- set kept, opened = [], [] -%}
   {%- for group in groups -%}
-    {%- if group[3] == 0 and groups | length > 1 -%}{%- do kept.append(group[0] | int) -%}
-    {%- else -%}{%- do opened.append('file_row_number >= ' ~ group[1] ~ ' and file_row_number < ' ~ group[2]) -%}
+    {#- What comes after all that the file holds goes to its last row group, which would else be one of many small ones. -#}
+    {%- set is_small_end = loop.last and group[2] - group[1] < rows_of_a_group() -%}
+    {%- if not group[3] and not is_small_end -%}{%- do kept.append(group[0] | int) -%}
+    {%- elif opened and opened[-1][1] == group[1] -%}{%- do opened.append([opened.pop()[0], group[2]]) -%}
+    {%- else -%}{%- do opened.append([group[1], group[2]]) -%}
     {%- endif -%}
   {%- endfor -%}
-  {#- What comes after all that the file holds goes to its last row group, which would else be one of many small ones. -#}
-  {%- if kept and kept[-1] == groups | length - 1 and groups[-1][2] - groups[-1][1] < 122880 -%}
-    {%- do kept.pop() -%}
-    {%- do opened.append('file_row_number >= ' ~ groups[-1][1]) -%}
-  {%- endif -%}
+  {%- set places = [] -%}
+  {%- for first, end in opened -%}{%- do places.append('file_row_number >= ' ~ first ~ ' and file_row_number < ' ~ end) -%}{%- endfor -%}
 
   {%- set columns = [] -%}
   {%- for name in model.columns -%}{%- do columns.append(identifier(name)) -%}{%- endfor -%}
@@ -160,7 +169,7 @@
         from {{ old }} as rows
         left join {{ touched(owner) }} as touched
             on rows.{{ owner }} = touched.{{ owner }} and rows.event_timestamp >= touched.touched_from
-        where {{ '(' ~ opened | join(') or (') ~ ')' if opened else 'false' }}
+        where {{ '(' ~ places | join(') or (') ~ ')' if places else 'false' }}
     )
     select {{ columns | join(', ') }} from opened where not is_replaced
     union all

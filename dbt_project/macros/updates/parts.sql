@@ -1,7 +1,8 @@
 {#-
-  Rows that are too wide to be sorted at once, as the last 50 events of each instant are: a model that reads its events
-  through of_part() is written for some users after the others, and the parts' row groups make one file. What a part
-  needs does not grow with the log, but for one user with more events than a part has.
+  Rows that are too many, or too wide, to be sorted at once: a model that reads its users' rows through of_part() is
+  written for some users after the others, and the parts' row groups make one file. What a part needs does not grow with
+  the log, but for one user with more events than a part has; so ten times the events cost ten times the time, where
+  sorts and joins of all users at once spill.
 -#}
 {% macro of_part(relation) %}
   {{- return('(select * from ' ~ relation ~ ' where ' ~ any_user() ~ ')') -}}
@@ -15,11 +16,14 @@
 {#- SQL conditions, each true for the users of one part, in their order; none where all users are one part. -#}
 {% macro user_parts(sql) %}
   {%- if any_user() not in sql -%}{{ return([]) }}{%- endif -%}
-  {#- Half a million events: 3 GB of sequences at 50 events each, which sort in a gigabyte of memory and a spill file. -#}
+  {%- set events = events_of_a_part() -%}
+  {#- Not by ref(): not all that are written in parts read it, but it comes before all of them. -#}
+  {%- set log = api.Relation.create(database=target.database, schema=target.schema, identifier='int_events') -%}
+  {%- if run_query('select count(*) from ' ~ log).rows[0][0] <= events -%}{{ return([]) }}{%- endif -%}
   {#- As bytes: a user's name can hold what no text of SQL can. -#}
   {%- set lasts = run_query(
-      'with users as (select user_id, sum(count(*)) over (order by user_id) as events from ' ~ ref('int_events') ~ ' group by user_id)'
-      ~ ' select hex(encode(max(user_id))) as last_user from users group by (events - 1) // 500000 order by max(user_id)').columns[0].values() -%}
+      'with users as (select user_id, sum(count(*)) over (order by user_id) as events from ' ~ log ~ ' group by user_id)'
+      ~ ' select hex(encode(max(user_id))) as last_user from users group by (events - 1) // ' ~ events ~ ' order by max(user_id)').columns[0].values() -%}
   {%- if lasts | length < 2 -%}{{ return([]) }}{%- endif -%}
   {%- set parts = [] -%}
   {%- for last in lasts -%}
@@ -29,4 +33,9 @@
     {%- do parts.append(bounds | join(' and ')) -%}
   {%- endfor -%}
   {{ return(parts) }}
+{% endmacro %}
+
+{#- As many as have four million steps of a window, which sort in a gigabyte; meta.events_of_a_part where rows are wider. -#}
+{% macro events_of_a_part() %}
+  {{- return(model.config.meta.get('events_of_a_part', 2000000)) -}}
 {% endmacro %}

@@ -77,7 +77,7 @@ counted_totals as (
         count(*) filter (where {{ 'event_timestamp >= coalesce(base_at, event_timestamp) and ' if update }}{{ leaves }}) as {{ thing.name }}_exits
         {%- endif %}
         {%- endfor %}
-    from {{ appearances }}
+    from {{ appearances if update or key != 'user_id' else of_part(appearances) }}
     {%- if update %}
     join reach using ({{ key }})
     {%- if width is not none %}
@@ -104,7 +104,7 @@ reappearance_totals as (
 
 counted_totals as (
     select *
-    from {{ totals_of(running_totals) }}
+    from {{ totals_of(running_totals, key) }}
     join reappearance_totals using ({{ key }}, event_timestamp)
 )
 {%- endif %}

@@ -28,7 +28,7 @@ from {{ increments }} as increments
 left join (
     select totals.*
     from {{ touched(key) }} as touched
-    asof join {{ this }} as totals
+    asof join {{ of_touched(this, key) }} as totals
         on touched.{{ key }} = totals.{{ key }} and touched.touched_from > totals.event_timestamp
 ) as carried
     on increments.{{ key }} = carried.{{ key }}

@@ -24,13 +24,15 @@
 {% macro totals_in_reach(running_totals, scale, key='user_id') %}
 {%- if is_update() and not is_streaming() -%}
 reach as (
-    select touched.*, base.event_timestamp as base_at
+    -- An as-of join would sort the totals of everybody, to find one row of a few.
+    select touched.*, max(base.event_timestamp) as base_at
     from {{ touched(key) }} as touched
-    asof left join {{ running_totals }} as base
+    left join {{ running_totals }} as base
         on touched.{{ key }} = base.{{ key }}
         {%- if scale == 'all' %} and touched.touched_from > base.event_timestamp
         {%- else %} and touched.touched_from - to_microseconds({{ duration_us(scale) }}) >= base.event_timestamp
         {%- endif %}
+    group by all
 ),
 
 totals as (
@@ -43,9 +45,11 @@ totals as (
 {% endif -%}
 {% endmacro %}
 
-{#- What the steps are made of: the running totals, or in an update those in reach. -#}
-{% macro totals_of(running_totals) %}
-  {{ return('totals' if is_update() and not is_streaming() else running_totals) }}
+{#- What the steps are made of: the running totals of a part of the users (see of_part), or in an update those in reach. -#}
+{% macro totals_of(running_totals, key='user_id') %}
+  {%- if is_streaming() -%}{{ return(running_totals) }}{%- endif -%}
+  {%- if is_update() -%}{{ return('totals') }}{%- endif -%}
+  {{ return(of_part(running_totals) if key == 'user_id' else running_totals) }}
 {% endmacro %}
 
 {#- An additive measure over the window. -#}

@@ -88,7 +88,7 @@ with known as (
         array_agg(item_id) over (
             partition by user_id order by event_position rows between 6 preceding and current row
         ) as last_7_items
-    from {{ 'log' if is_update() else ref('int_events') }}
+    from {{ 'log' if is_update() else of_part(ref('int_events')) }}
     window so_far as (partition by user_id order by event_position rows unbounded preceding)
 ),
 
@@ -101,7 +101,7 @@ gaps as (
         sum(gap_ms) over last_{{ k }} as gap_ms_sum_{{ k }},
         sum(cast(gap_ms as {{ wide_integer() }}) * gap_ms) over last_{{ k }} as gap_ms_square_sum_{{ k }}
         {%- endfor %}
-    from {{ 'instants' if is_update() else ref('int_user_totals') }}
+    from {{ 'instants' if is_update() else of_part(ref('int_user_totals')) }}
     window
         {%- for k in [1, 3, 5, 7] %}
         last_{{ k }} as (

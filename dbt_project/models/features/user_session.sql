@@ -32,7 +32,7 @@ with so_far as (
         bool_or(action_type in {{ text_list(actions_of_role('search')) }}) over whole_session as has_search,
         ends_instant,
         ends_session
-    from {{ 'log' if is_update() else ref('int_events') }}
+    from {{ 'log' if is_update() else of_part(ref('int_events')) }}
     window
         in_session as (partition by user_id, session_ordinal order by event_position rows unbounded preceding),
         whole_session as (partition by user_id, session_ordinal)

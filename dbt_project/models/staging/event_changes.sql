@@ -3,11 +3,7 @@
 {{ config(materialized='change_log') }}
 
 {%- if has_fingerprints_before() %}
-with now as (
-    {{ event_fingerprints() }}
-),
-
-differing as (
+with differing as (
     select
         was.user_id as user_id_before,
         was.item_id as item_id_before,
@@ -16,7 +12,7 @@ differing as (
         now.item_id,
         now.event_timestamp
     from state.event_fingerprints as was
-    full join now using (event_id)
+    full join reading as now using (event_id)
     where was.content is distinct from now.content
 ),
 
