@@ -9,9 +9,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 def _free_port() -> int:
@@ -20,12 +25,15 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _wait_for(port: int, what: str) -> None:
+def _wait_for(answers: Callable[[], object], errors: type[Exception], what: str) -> None:
+    """Wait until a server answers: one that listens may still be starting up."""
     for _ in range(400):
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
+        try:
+            answers()
+        except errors:
+            time.sleep(0.05)
+        else:
+            return
     raise RuntimeError(f"{what} does not answer")
 
 
@@ -46,7 +54,11 @@ class RedisServer:
         self._process = subprocess.Popen(
             [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL
         )
-        _wait_for(self.port, "redis-server")
+        from redis import Redis
+        from redis.exceptions import ConnectionError as Refused
+
+        with Redis(port=self.port) as client:
+            _wait_for(client.ping, Refused, "redis-server")
 
     def stop(self) -> None:
         """Kill it; what it held is gone."""
@@ -83,16 +95,21 @@ class PostgresServer:
         self._process = subprocess.Popen(
             [self._bin / "postgres", "-D", data, *options], user=self._user, **quiet
         )
-        _wait_for(self.port, "postgres")
+        import psycopg
+
+        _wait_for(lambda: self._connect().close(), psycopg.OperationalError, "postgres")
 
     def empty(self) -> None:
         """Drop all tables."""
+        with self._connect() as connection:
+            connection.execute("drop schema public cascade")
+            connection.execute("create schema public")
+
+    def _connect(self) -> psycopg.Connection:
         import psycopg
 
         address = f"host=127.0.0.1 port={self.port} user=tests dbname=postgres"
-        with psycopg.connect(address, autocommit=True) as connection:
-            connection.execute("drop schema public cascade")
-            connection.execute("create schema public")
+        return psycopg.connect(address, autocommit=True)
 
     def stop(self) -> None:
         """Kill it, and remove its folder."""
