@@ -42,7 +42,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.privacy
 	$(BIN)/python -m benchmarks.report
 
-# Both engines at 1M and 10M events: hours, and 20 GB of disk.
+# Spark at 1M and 10M events: hours, and 40 GB of disk.
 bench-spark: .venv/installed-spark
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.report

@@ -262,8 +262,13 @@ class Result:
         print("\n" + render(content))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}{'-trial' if self.trial else ''}.json"
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        path.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
         return path
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of numpy as Python's own: a run of an hour does not fail at its last line."""
+    return value.item()
 
 
 def machine() -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Where one machine ends: the whole layer by DuckDB and by Spark, by size of the log.
+"""Where one machine ends: the whole layer by Spark, beside DuckDB's, by size of the log.
 
 ``python -m benchmarks.scaling`` prints two tables and writes them as JSON. It needs the extra
-``spark`` and a Java runtime. All of it takes hours: with ``--resume``, what an earlier run measured
-with the same parameters is kept, so that sizes and engines may be measured one after the other.
+``spark`` and a Java runtime. DuckDB's rows are those of ``benchmarks.feature_layer growth``, which
+builds the same logs. All of it takes hours: with ``--resume``, what an earlier run measured with
+the same parameters is kept, so that sizes may be measured one after the other.
 """
 
 import argparse
@@ -10,11 +11,13 @@ import json
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from benchmarks.feature_layer import dataset, models_seconds
 from benchmarks.measurement import (
+    RESULTS,
     ROOT,
     Finished,
     Result,
@@ -29,7 +32,8 @@ from benchmarks.settings import EVENTS_PER_USER, SCALING_EVENTS
 from benchmarks.spark_events import figures_by_model
 
 CORES = 2
-ENGINES = ("duckdb", "spark")
+DUCKDB, SPARK = "duckdb", "spark"
+DUCKDB_RESULT = "feature_layer_growth"
 # {stage: how its models' names begin}; the first that fits.
 STAGES = {
     "log and verdicts": ("base_", "stg_", "event_"),
@@ -46,38 +50,64 @@ STAGES = {
 
 
 def scaling(arguments: argparse.Namespace) -> list[Result]:
-    """Build logs of several sizes with both engines; then say what each stage cost per event."""
+    """Build logs of several sizes; then say what each stage cost per event."""
     parameters = {"seed": arguments.seed, "memory": arguments.memory, "Spark": f"local[{CORES}]"}
     whole = Result(
         "scaling", f"The whole layer, {EVENTS_PER_USER} events a user", parameters, trial=True
     )
-    stages = Result("scaling_stages", "Of one event, by stage", dict(parameters), trial=True)
+    stages = Result("scaling_stages", "Spark, of one event, by stage", dict(parameters), trial=True)
     if arguments.resume:
         for result in (whole, stages):
             result.rows = measured_before(result, arguments.results)
     with working_folder(arguments.work) as work:
         for events in arguments.events:
-            done = {row["engine"] for row in whole.rows if row["events"] == events}
-            missing = [engine for engine in arguments.engines if engine not in done]
+            if any(row["events"] == events for row in whole.rows):
+                continue
             log = work / "log.parquet"
-            if missing:
-                run_module(
-                    *("data", "log", log, "--events", events),
-                    *("--users", max(1, events // EVENTS_PER_USER), "--seed", arguments.seed),
-                )
-            for engine in missing:
-                one, its_stages = _measure(work, log, events, engine, arguments.memory)
-                whole.add(events=events, engine=engine, **one)
-                for stage, cells in its_stages.items():
-                    stages.add(events=events, engine=engine, stage=stage, **cells)
-                for result in (whole, stages):
-                    result.finish(arguments.results)
-    for result in (whole, stages):
-        result.rows.sort(key=lambda row: (row["events"], row["engine"]))
+            run_module(
+                *("data", "log", log, "--events", events),
+                *("--users", max(1, events // EVENTS_PER_USER), "--seed", arguments.seed),
+            )
+            one, its_stages = _measure(work, log, events, arguments.memory)
+            whole.add(events=events, engine=SPARK, **one)
+            for stage, cells in its_stages.items():
+                stages.add(events=events, stage=stage, **cells)
+            for result in (whole, stages):
+                result.finish(arguments.results)
+    sizes = {row["events"] for row in whole.rows}
+    whole.rows += duckdb_rows(RESULTS, parameters, sizes)
+    whole.rows.sort(key=lambda row: (row["events"], row["engine"]))
+    stages.rows.sort(key=lambda row: row["events"])
     check_equal(whole.rows)
     found = {(row["events"], row["engine"]) for row in whole.rows}
-    whole.trial = stages.trial = found != {(n, e) for n in SCALING_EVENTS for e in ENGINES}
+    complete = {(events, engine) for events in SCALING_EVENTS for engine in (DUCKDB, SPARK)}
+    whole.trial = stages.trial = found != complete
     return [whole, stages]
+
+
+def duckdb_rows(
+    folder: Path, parameters: dict[str, Any], sizes: Collection[int]
+) -> list[dict[str, Any]]:
+    """Return what was measured of DuckDB on the same logs with as much memory."""
+    path = folder / f"{DUCKDB_RESULT}.json"
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    memory = f"{parameters['memory'].upper()}B"
+    theirs = content["parameters"]
+    if (theirs["seed"], theirs["memory limit"]) != (parameters["seed"], memory):
+        return []
+    kept = ("seconds", "CPU seconds", "peak MB", "models alone")
+    return [
+        {
+            "events": row["events"],
+            "engine": DUCKDB,
+            **{name: row[name] for name in kept},
+            "rows of features": row["rows written"],
+        }
+        for row in content["rows"]
+        if row["events"] in sizes
+    ]
 
 
 def measured_before(result: Result, folder: Path) -> list[dict[str, Any]]:
@@ -103,31 +133,29 @@ def check_equal(rows: list[dict[str, Any]]) -> None:
 
 
 def _measure(
-    work: Path, log: Path, events: int, engine: str, memory: str
+    work: Path, log: Path, events: int, memory: str
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The figures of one build, and those of its stages."""
-    home, events_log = work / engine, work / "events"
+    home, events_log = work / "home", work / "events"
     shutil.rmtree(events_log, ignore_errors=True)
     events_log.mkdir()
-    done = build(home, log, engine, events_log, memory)
-    figures = figures_by_model(events_log) if engine == "spark" else {}
-    shuffled = sum(f["shuffle_bytes"] for f in figures.values())
-    published = (home / "features").resolve()
-    pattern = "*/*.parquet" if engine == "spark" else "*.parquet"
+    done = build(home, log, events_log, memory)
+    figures = figures_by_model(events_log)
+    shuffled = sum(each["shuffle_bytes"] for each in figures.values())
     one = {
         **done.figures(),
         "models alone": models_seconds(home),
         "rows of features": run_module("checks", "rows", home / "features").report()["rows"],
-        "files": len(list(published.glob(pattern))),
+        "files": len(list((home / "features").resolve().glob("*/*.parquet"))),
         "MB published": _megabytes(home),
-        "MB shuffled": shuffled / 2**20 if figures else None,
+        "MB shuffled": shuffled / 2**20,
     }
     its_stages = by_stage(home, figures, events)
     shutil.rmtree(home)
     return one, its_stages
 
 
-def build(home: Path, log: Path, engine: str, events_log: Path, memory: str) -> Finished:
+def build(home: Path, log: Path, events_log: Path, memory: str) -> Finished:
     """Run dbt on a generated log, with `home` as the home of the run."""
     configuration = events_log.with_name("spark-conf")
     configuration.mkdir(exist_ok=True)
@@ -140,14 +168,13 @@ def build(home: Path, log: Path, engine: str, events_log: Path, memory: str) -> 
         [
             *(str(Path(sys.executable).with_name("dbt")), "run", "--no-use-colors"),
             *("--project-dir", str(ROOT / "dbt_project")),
-            *("--profiles-dir", str(ROOT / "dbt_project"), "--target", engine),
+            *("--profiles-dir", str(ROOT / "dbt_project"), "--target", SPARK),
             *("--vars", json.dumps(dataset(log))),
         ],
         {
             "SCALESPACE_HOME": str(home),
             "SCALESPACE_SPARK_MASTER": f"local[{CORES}]",
             "SCALESPACE_SPARK_MEMORY": memory,
-            "SCALESPACE_MEMORY_LIMIT": memory.upper() + "B",
             "SPARK_CONF_DIR": str(configuration),
         },
     )
@@ -172,14 +199,13 @@ def by_stage(
     cells: dict[str, dict[str, Any]] = {}
     for stage in [*STAGES, "other"]:
         if stage in spent:
-            cells[stage] = {"us": 1e6 * spent[stage] / events}
-            if figures:
-                cells[stage] |= {
-                    "task us": 1e3 * moved[stage]["task_ms"] / events,
-                    "bytes shuffled": moved[stage]["shuffle_bytes"] / events,
-                    "bytes spilled": moved[stage]["spill_bytes"] / events,
-                    "bytes written": moved[stage]["written_bytes"] / events,
-                }
+            cells[stage] = {
+                "us": 1e6 * spent[stage] / events,
+                "task us": 1e3 * moved[stage]["task_ms"] / events,
+                "bytes shuffled": moved[stage]["shuffle_bytes"] / events,
+                "bytes spilled": moved[stage]["spill_bytes"] / events,
+                "bytes written": moved[stage]["written_bytes"] / events,
+            }
     return cells
 
 
@@ -197,8 +223,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=size, nargs="+", default=SCALING_EVENTS)
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
-    parser.add_argument("--memory", default="6g", help="of DuckDB, and of Spark's Java process")
+    parser.add_argument("--memory", default="6g", help="of Spark's Java process")
     parser.add_argument(
         "--resume", action="store_true", help="keep what an unfinished run has measured"
     )

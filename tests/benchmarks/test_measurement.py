@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import feature_layer
@@ -124,3 +125,12 @@ with working_folder(Path({str(tmp_path)!r})) as work:
     assert list(tmp_path.iterdir()) == [child]
     state = Path(f"/proc/{child.read_text()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_scalars_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
+    result = Result("figures", "title", {"seed": np.int64(7)}, trial=False)
+    result.add(seconds=np.float32(0.5))
+    result.aims = [Aim("seconds", np.float64(0.5), 1)]
+    content = json.loads(result.finish(tmp_path).read_text())
+    assert content["rows"] == [{"seconds": 0.5}]
+    assert content["aims"][0]["met"] is True

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.measurement import Result
 from benchmarks.process_tree import run_tree
-from benchmarks.scaling import check_equal, measured_before
+from benchmarks.scaling import check_equal, duckdb_rows, measured_before
 from benchmarks.spark_events import figures_by_model
 
 SQL = "org.apache.spark.sql.execution.ui."
@@ -86,3 +86,17 @@ def test_engines_that_publish_different_rows_are_not_compared() -> None:
     check_equal(rows)
     with pytest.raises(SystemExit, match="of 900 events.*'spark': 451, 'duckdb': 450"):
         check_equal([*rows, {"events": 900, "engine": "duckdb", "rows of features": 450}])
+
+
+def test_duckdb_s_rows_are_those_of_the_same_logs_with_as_much_memory(tmp_path: Path) -> None:
+    growth = Result("feature_layer_growth", "title", {"seed": 7, "memory limit": "6GB"}, False)
+    figures = {"seconds": 2.0, "CPU seconds": 3.0, "peak MB": 40.0, "models alone": 1.0}
+    for events in (100, 900):
+        growth.add(events=events, **figures, **{"rows written": 5 * events})
+    parameters = {"seed": 7, "memory": "6g"}
+    assert duckdb_rows(tmp_path, parameters, {900}) == []
+    growth.finish(tmp_path)
+    assert duckdb_rows(tmp_path, parameters, {900, 5_000}) == [
+        {"events": 900, "engine": "duckdb", **figures, "rows of features": 4_500}
+    ]
+    assert duckdb_rows(tmp_path, {**parameters, "memory": "8g"}, {900}) == []

@@ -26,7 +26,7 @@ import pytest
 
 from bare_project import bare_project
 from dbt_runner import DBT, ROOT
-from dbt_session import PROJECT, DbtSession
+from dbt_session import DbtSession
 from oracle import OracleConfig
 from same_tables import table_differences
 from strategies import RawLog, random_log, write_log
@@ -280,9 +280,7 @@ def test_who_did_nothing_sees_the_end_of_the_log_move(
         assert build.query(labels) == expected, busy_at
 
 
-def start_build(
-    home: Path, variables: dict[str, Any], project: Path = PROJECT
-) -> subprocess.Popen[bytes]:
+def start_build(home: Path, variables: dict[str, Any], project: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
             *(str(DBT), "run", "--project-dir", str(project)),
@@ -336,15 +334,15 @@ def test_builds_that_are_killed_lose_nothing(
     assert len(list((home / ".built" / "features").iterdir())) == 22
 
 
-def test_of_two_builds_at_once_the_second_says_so(tmp_path: Path) -> None:
+def test_of_two_builds_at_once_the_second_says_so(four_scales: Path, tmp_path: Path) -> None:
     rows, config = random_log(13, events=160)
     _, variables = write_log(rows, tmp_path / "log", config)
-    first = start_build(tmp_path / "home", variables)
+    first = start_build(tmp_path / "home", variables, four_scales)
     assert first.stdout is not None
     for line in first.stdout:
         if b"1 of " in line:
             break
-    second = start_build(tmp_path / "home", variables)
+    second = start_build(tmp_path / "home", variables, four_scales)
     said, _ = second.communicate()
     first.stdout.read()
     assert first.wait() == 0
