@@ -25,6 +25,7 @@ from trainer.monitoring.monitor import REPORT as MONITORED
 from trainer.reliability import reliability, top_reliability
 from trainer.report import charts, source_charts
 from trainer.report.files import write_page
+from trainer.report.measured import SLICES, by_slice, with_intervals
 from trainer.report.pictures import Picture, span
 from trainer.report.rankings import ranking_sections
 from trainer.report.users import ShownUser, shown_users
@@ -40,18 +41,8 @@ _WEIGHTS = {
     "gated": "weight, mean over the rows",
     "additive": "spread of its logits, mean over the rows",
 }
-_SLICES = {
-    "seen_users": "users seen in training",
-    "cold_users": "users new since training",
-    "short_histories": "fewer than 5 events",
-    "landmarks": "between events",
-    "active": "active in the last 30 days",
-    "valid": "validation part",
-}
 _WAIT_SLICES = {"": "event instants"} | {
-    f".{key}": words
-    for key, words in _SLICES.items()
-    if key in ("seen_users", "cold_users", "landmarks", "active", "valid")
+    f".{key}": words for key, words in SLICES.items() if key != "short_histories"
 }
 
 
@@ -107,10 +98,10 @@ def _content(home: Path, run: Run, dataset: Dataset, report: Report) -> dict[str
         "backtest": _backtest(home, run.model.name),
         "order": _order(home),
         "drift": _drift(home),
-        "slice_names": _SLICES,
+        "slice_names": SLICES,
         "slices": _slices(run.metrics),
         "rankings": ranking_sections(run.model, dataset, run.metrics, compared, run.model.name),
-        "waits": waits_section(run.model, test),
+        "waits": waits_section(run.model, dataset),
         "wait_slices": _WAIT_SLICES,
         "matrix": _matrix(run),
         "curve": _curve(run.info.get("curve") or []),
@@ -144,7 +135,7 @@ def _data(home: Path) -> dict[str, Any]:
 def _results(metrics: Metrics, own: str) -> dict[str, Any]:
     """Tables of each task's models, and a chart of the next action's log-loss."""
     tasks = {name for found in metrics.values() for name in found}
-    rows = _intervals(metrics, TASK)
+    rows = with_intervals(metrics, TASK, "log_loss")
     return {
         "own": own,
         "metrics": metrics,
@@ -159,17 +150,6 @@ def _results(metrics: Metrics, own: str) -> dict[str, Any]:
         if rows
         else None,
     }
-
-
-def _intervals(metrics: Metrics, task: str, metric: str = "log_loss") -> dict[str, charts.Interval]:
-    """A metric of each model with its interval; models without it are left out."""
-    found = {}
-    for model, tasks in metrics.items():
-        values = tasks.get(task) or {}
-        value = values.get(metric)
-        if value is not None:
-            found[model] = (value, values.get(f"{metric}_low"), values.get(f"{metric}_high"))
-    return found
 
 
 def _backtest(home: Path, own: str) -> dict[str, Any] | None:
@@ -197,24 +177,9 @@ def _drift(home: Path) -> dict[str, Any] | None:
 
 
 def _slices(metrics: Metrics) -> Picture | None:
-    names = [f"{TASK}.{name}" for name in _SLICES]
-    present = [n for n in names if any(n in tasks for tasks in metrics.values())]
-    if not present:
+    values, rows = by_slice(metrics, TASK, SLICES, "log_loss")
+    if not rows:
         return None
-    values = {
-        model: {
-            _SLICES[name.removeprefix(f"{TASK}.")]: found
-            for name in present
-            if (found := _intervals({model: metrics[model]}, name).get(model)) is not None
-        }
-        for model in metrics
-    }
-    rows = {
-        _SLICES[name.removeprefix(f"{TASK}.")]: int(
-            next(tasks[name]["rows"] or 0 for tasks in metrics.values() if name in tasks)
-        )
-        for name in present
-    }
     return charts.slice_chart(values, rows, "Log-loss of the next action by slice")
 
 

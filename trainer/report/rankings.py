@@ -18,19 +18,18 @@ from trainer.ranking.metrics import ranks
 from trainer.ranking.rankers import Ranker
 from trainer.ranking.recommending import Recommendation, by_scale, recommended
 from trainer.report import charts, ranking_charts
+from trainer.report.measured import SLICES, by_slice, with_intervals
 from trainer.report.pictures import Picture
 
 MEASURE = "mrr_20"
 UNIT = "MRR@20, 95 % over users; higher is better"
-SLICES = {
+_SLICES = {
     TRAINED: "training's catalogue alone",
-    "seen_users": "users seen in training",
-    "cold_users": "users new since training",
-    "short_histories": "fewer than 5 events",
+    **{key: SLICES[key] for key in ("seen_users", "cold_users", "short_histories")},
     "repeats": "the user had it before",
     "new_to_user": "new to the user",
     "unseen": "new since training",
-    "valid": "validation part",
+    "valid": SLICES["valid"],
 }
 _SHOWN = 5  # recommendations of an example
 _JUDGED = 5_000  # rows of which examples are chosen, and whose scores are taken apart
@@ -48,7 +47,7 @@ class ShownRanking:
     user, at, actual
         Who, when, and what came next.
     rank
-        Where that stood: 1 is first, ties in the middle; ``None`` where nobody knew it.
+        Where that stood: 1 is first, ties in the middle.
     values
         The highest first.
     """
@@ -57,7 +56,7 @@ class ShownRanking:
     user: str
     at: str
     actual: str
-    rank: float | None
+    rank: float
     values: list[Recommendation]
 
 
@@ -112,11 +111,17 @@ def ranking_sections(
         if target not in model.rankers:
             continue
         pictures = [
-            _models(values, task, target, own, title)
-            for values, title in ((metrics, ""), (others, " (all models)"))
-            if sum(task in tasks for tasks in values.values()) > 1
+            charts.intervals(values, f"Next {target}: MRR@20{which}", UNIT, own)
+            for values, which in (
+                (with_intervals(metrics, task, MEASURE), ""),
+                (with_intervals(others, task, MEASURE), " (all models)"),
+            )
+            if len(values) > 1
         ]
-        pictures += _slices(metrics, task, target)
+        sliced, counts = by_slice(metrics, task, _SLICES, MEASURE)
+        if counts:
+            title = f"Next {target}: MRR@20 by slice"
+            pictures.append(charts.slice_chart(sliced, counts, title, UNIT))
         ranker, rows = model.rankers[target], _fewer(part)
         pictures.append(_scales(ranker, part, rows, target))
         found.append(
@@ -130,32 +135,6 @@ def ranking_sections(
             )
         )
     return found
-
-
-def _models(metrics: Mapping[str, Any], task: str, target: str, own: str, which: str) -> Picture:
-    values = {
-        name: (tasks[task][MEASURE], tasks[task][f"{MEASURE}_low"], tasks[task][f"{MEASURE}_high"])
-        for name, tasks in metrics.items()
-        if task in tasks
-    }
-    return charts.intervals(values, f"Next {target}: MRR@20{which}", UNIT, own)
-
-
-def _slices(metrics: Mapping[str, Any], task: str, target: str) -> list[Picture]:
-    present = [key for key in SLICES if any(f"{task}.{key}" in tasks for tasks in metrics.values())]
-    values: dict[str, dict[str, charts.Interval]] = {}
-    rows: dict[str, int] = {}
-    for key in present:
-        for model, tasks in metrics.items():
-            each = tasks.get(f"{task}.{key}")
-            if each is None or each[MEASURE] is None:
-                continue
-            low, high = each[f"{MEASURE}_low"], each[f"{MEASURE}_high"]
-            values.setdefault(model, {})[SLICES[key]] = (each[MEASURE], low, high)
-            rows[SLICES[key]] = int(each["rows"])
-    if not rows:
-        return []
-    return [charts.slice_chart(values, rows, f"Next {target}: MRR@20 by slice", UNIT)]
 
 
 def _fewer(part: RankedPart) -> NDArray[np.int64]:
@@ -172,7 +151,7 @@ def _scales(ranker: Ranker, part: RankedPart, chosen: NDArray[np.int64], target:
     for key in ("repeats", "new_to_user", "cold_users"):
         rows = part.slices.get(f"{part.ranking.task}.{key}")
         if rows is not None:
-            slices[SLICES[key]] = rows[known]
+            slices[_SLICES[key]] = rows[known]
     shares = {}
     for name, rows in slices.items():
         sums = by_scale({part: float(value[rows].sum()) for part, value in found.items()})

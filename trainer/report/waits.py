@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.examples import Examples
+from trainer.examples import Dataset
 from trainer.models.base import NextTimeModel
 from trainer.reliability import quantile_reliability
 from trainer.report import charts, ranking_charts
 from trainer.report.pictures import Picture
-from trainer.wait_evaluation import WAIT_TASK
+from trainer.wait_evaluation import WAIT_TASK, wait_slices
 from trainer.waits import LEVELS, censored_quantiles
 
 _GROUPS = 6  # of rows by the predicted median, as large as each other
@@ -62,9 +62,10 @@ def wait_groups(quantiles: NDArray, waits: NDArray, watched: NDArray) -> list[Wa
     ]
 
 
-def waits_section(model: Any, test: Examples) -> dict[str, Any] | None:
+def waits_section(model: Any, dataset: Dataset) -> dict[str, Any] | None:
     """Pictures of a run's quantiles on the test part; ``None`` where it has none."""
-    judged = test.take((test.watched > 0) & ~test.landmarks)
+    test = dataset.test
+    judged = test.take(wait_slices(dataset, test)[WAIT_TASK])
     timed = isinstance(model, NextTimeModel) and model.predicts_next_time
     if not timed or not len(judged):
         return None
