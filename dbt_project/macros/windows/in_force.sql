@@ -7,7 +7,7 @@
 
 {#- Of a relation, what the touched users had until now. -#}
 {% macro until_now(relation) -%}
-(select * from {{ relation }} join (select key as user_id, touched_until from {{ streaming_relation('touched') }}) using (user_id) where event_timestamp <= touched_until)
+(select * from {{ relation }} join {{ touched() }} using (user_id) where event_timestamp <= touched_until)
 {%- endmacro %}
 
 {#- How many windows an instant has left at touched_until. -#}

@@ -3,11 +3,10 @@
 
 {%- set leave = actions() | length %}
 {%- set size = states() | length %}
-{%- if is_streaming() %}
+{%- set closes_at = add_us('event_timestamp', session_gap_us()) %}
 
--- The state before an event is the event before it, or the leave of the session before: no need to put them in order.
 with log as (
-    select * from {{ until_now(ref('int_events')) }}
+    select * from {{ until_now(ref('int_events')) if is_streaming() else of_touched(ref('int_events')) }}
 ),
 
 events as (
@@ -15,44 +14,18 @@ events as (
         user_id,
         event_timestamp,
         event_position,
-        false as is_leave,
-        ends_instant,
         action_index as state_index,
+        false as is_leave,
+        ends_instant
+        {%- if is_streaming() %},
         starts_instant,
+        -- The state before an event is the event before it, or the leave of the session before: no need to put them in order.
         case
             when event_position > 1 {{ 'and starts_instant' if not setting('count_simultaneous', false) }}
                 then case when starts_session then {{ leave }} else previous_action_index end * {{ size }} + action_index
         end as transition,
         windows_left
-    from log
-),
-
-leaves as (
-    select
-        user_id,
-        {{ add_us('event_timestamp', session_gap_us()) }} as event_timestamp,
-        event_position,
-        true as is_leave,
-        true as ends_instant,
-        {{ leave }} as state_index,
-        true as starts_instant,
-        action_index * {{ size }} + {{ leave }} as transition,
-        {{ windows_left(add_us('event_timestamp', session_gap_us())) }} as windows_left
-    from log
-    where ends_session and {{ add_us('event_timestamp', session_gap_us()) }} <= touched_until
-)
-
-select * from events
-union all
-select * from leaves
-{%- else %}
-
-with log as (
-    select * from {{ of_touched(ref('int_events')) }}
-),
-
-events as (
-    select user_id, event_timestamp, event_position, action_index as state_index, false as is_leave, ends_instant
+        {%- endif %}
     from log
 ),
 
@@ -60,20 +33,29 @@ leaves as (
     -- A leave happens session_gap after the last event. No event can share its instant: it would belong to the session.
     select
         user_id,
-        {{ add_us('event_timestamp', session_gap_us()) }} as event_timestamp,
+        {{ closes_at }} as event_timestamp,
         event_position,
-        {{ actions() | length }} as state_index,
+        {{ leave }} as state_index,
         true as is_leave,
         true as ends_instant
+        {%- if is_streaming() %},
+        true as starts_instant,
+        action_index * {{ size }} + {{ leave }} as transition,
+        {{ windows_left(closes_at) }} as windows_left
+        {%- endif %}
     from log
-    where ends_session
+    where ends_session {{ 'and ' ~ closes_at ~ ' <= touched_until' if is_streaming() }}
 ),
 
 states as (
     select * from events
     union all
     select * from leaves
-),
+)
+{%- if is_streaming() %}
+
+select * from states
+{%- else %},
 
 with_previous as (
     select
@@ -98,7 +80,7 @@ select
         {%- if not setting('count_simultaneous', false) %}
             and previous_state_at < event_timestamp
         {%- endif %}
-            then previous_state_index * {{ states() | length }} + state_index
+            then previous_state_index * {{ size }} + state_index
     end as transition
 from with_previous
 {%- endif %}
