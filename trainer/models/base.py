@@ -210,7 +210,7 @@ class NextTimeModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Answers:
+class Outputs:
     """What a model says of rows.
 
     Attributes
@@ -232,19 +232,19 @@ class Answers:
 class AnsweringAtOnce(Protocol):
     """A model whose heads read the same, so that asked for all of them it reads that once."""
 
-    def predict_all(self, examples: Examples) -> Answers:
+    def predict_all(self, examples: Examples) -> Outputs:
         """What each of its heads says."""
 
 
-def answering(model: Predicting) -> Callable[[Examples], Answers]:
+def answering(model: Predicting) -> Callable[[Examples], Outputs]:
     """What asks a model for everything that it says of rows."""
     if isinstance(model, AnsweringAtOnce):
         return model.predict_all
     converting = model if isinstance(model, ConversionModel) and model.horizons else None
     timing = model if isinstance(model, NextTimeModel) and model.predicts_next_time else None
 
-    def answer(examples: Examples) -> Answers:
-        return Answers(
+    def answer(examples: Examples) -> Outputs:
+        return Outputs(
             model.predict_proba(examples),
             None if converting is None else converting.predict_conversion(examples),
             None if timing is None else timing.predict_next_time(examples),

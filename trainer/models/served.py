@@ -16,7 +16,7 @@ from trainer.context import ContextEncoder
 from trainer.event_inputs import EventEncoder
 from trainer.examples import Examples
 from trainer.features import Feature
-from trainer.models.base import Answers, read_json
+from trainer.models.base import Outputs, read_json
 from trainer.models.onnx_network import OnnxNetwork
 from trainer.ranking.rankers import Ranker, load_mixtures
 from trainer.rollups import roll_up
@@ -155,10 +155,10 @@ class Served:
         """Quantiles of the seconds to the next event; # [rows, levels]."""
         return self._next_time(examples, self._read(examples))
 
-    def predict_all(self, examples: Examples) -> Answers:
+    def predict_all(self, examples: Examples) -> Outputs:
         """What each head says; what they read is encoded once."""
         read = self._read(examples)
-        return Answers(
+        return Outputs(
             self._next_action(examples, read)
             if self.predicts_next_action
             else _repeated(self.prior, examples),

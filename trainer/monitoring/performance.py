@@ -13,7 +13,7 @@ from trainer.columns import Columns as C
 from trainer.evaluation import TASK
 from trainer.examples import Examples
 from trainer.metrics import expected_calibration_error, row_log_loss
-from trainer.models.base import ConversionModel, Predicting
+from trainer.models.base import ConversionModel, Predicting, answering
 from trainer.monitoring.bins import LABELS, PREDICTIONS, Column
 
 _LEAST = 1e-12
@@ -37,14 +37,12 @@ class Answers:
     @classmethod
     def of(cls, model: Predicting, examples: Examples) -> Answers:
         """Ask a model."""
-        actions = None
-        if getattr(model, "predicts_next_action", True):
-            actions = model.predict_proba(examples)
+        said = answering(model)(examples)
         conversions = {}
-        if isinstance(model, ConversionModel) and model.horizons:
-            chances = model.predict_conversion(examples)
-            conversions = {each: chances[:, place] for place, each in enumerate(model.horizons)}
-        return cls(actions, conversions)
+        if isinstance(model, ConversionModel) and said.conversions is not None:
+            conversions = dict(zip(model.horizons, said.conversions.T, strict=True))
+        says = getattr(model, "predicts_next_action", True)
+        return cls(said.next_action if says else None, conversions)
 
     @property
     def tasks(self) -> set[str]:
