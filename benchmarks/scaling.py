@@ -111,13 +111,14 @@ def duckdb_rows(
 
 
 def measured_before(result: Result, folder: Path) -> list[dict[str, Any]]:
-    """Return the rows that an unfinished run with the same parameters has left."""
-    path = folder / f"{result.name}-trial.json"
-    if not path.exists():
-        return []
-    content = json.loads(path.read_text())
-    same = content["parameters"] == result.parameters and content["versions"] == versions()
-    return content["rows"] if same else []
+    """Return Spark's rows of an earlier run, unfinished or not, with the same parameters."""
+    for ending in ("-trial", ""):
+        path = folder / f"{result.name}{ending}.json"
+        if path.exists():
+            content = json.loads(path.read_text())
+            if content["parameters"] == result.parameters and content["versions"] == versions():
+                return [row for row in content["rows"] if row.get("engine", SPARK) == SPARK]
+    return []
 
 
 def check_equal(rows: list[dict[str, Any]]) -> None:

@@ -77,6 +77,15 @@ def test_a_run_goes_on_where_another_ended(tmp_path: Path) -> None:
     assert measured_before(other, tmp_path) == []
 
 
+def test_of_a_finished_run_spark_s_rows_are_kept(tmp_path: Path) -> None:
+    whole = Result("scaling", "title", {"seed": 7}, trial=False)
+    whole.add(events=100, engine="duckdb", seconds=1.0)
+    whole.add(events=100, engine="spark", seconds=3.0)
+    whole.finish(tmp_path)
+    again = Result("scaling", "title", {"seed": 7}, trial=True)
+    assert measured_before(again, tmp_path) == [{"events": 100, "engine": "spark", "seconds": 3.0}]
+
+
 def test_engines_that_publish_different_rows_are_not_compared() -> None:
     rows = [
         {"events": 100, "engine": "duckdb", "rows of features": 50},

@@ -350,3 +350,24 @@ def _table(names: Sequence[str], types: Sequence[pa.DataType], rows: list[tuple]
 
 def _milliseconds(gap: timedelta) -> int:
     return gap // timedelta(milliseconds=1)
+
+
+def strangers(last_actions: list[str | None]) -> tuple[np.ndarray, pa.Table]:
+    """Users of no, one and three events, with words that no training saw, and their features."""
+    actions: list[list[str]] = [[], ["a"], ["a", "unheard of", "b"]]
+    history: dict[str, list[Any]] = {
+        "sequence_actions": actions,
+        **{
+            f"sequence_{words}": [["never seen"] * len(row) for row in actions]
+            for words in ("items", "categories", "locations")
+        },
+        "sequence_gaps_ms": [[-1, 60_000, 10**12][: len(row)] for row in actions],
+        "sequence_durations_ms": [[-1] * len(row) for row in actions],
+        "sequence_hours": [[23] * len(row) for row in actions],
+        "sequence_weekdays": [[6] * len(row) for row in actions],
+        "last_action_type": last_actions,
+    }
+    columns = {
+        name: pa.array(history.get(name, [None] * 3), ARROW[kind]) for name, kind in TYPES.items()
+    }
+    return np.array(["new0", "new1", "new3"], dtype=object), pa.table(columns)

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import synthetic_log as synthetic
 
@@ -123,26 +122,7 @@ def test_rows_are_answered_one_by_one_as_together(
 
 @pytest.mark.parametrize("name", SIMPLE)
 def test_unknown_users_and_words_get_sane_answers(name: str, fitted: dict[str, Model]) -> None:
-    actions = [[], ["a"], ["a", "unheard of", "b"]]
-    history = {
-        "sequence_actions": actions,
-        **{
-            f"sequence_{words}": [["never seen"] * len(row) for row in actions]
-            for words in ("items", "categories", "locations")
-        },
-        "sequence_gaps_ms": [[-1, 60_000, 10**12][: len(row)] for row in actions],
-        "sequence_durations_ms": [[-1] * len(row) for row in actions],
-        "sequence_hours": [[23] * len(row) for row in actions],
-        "sequence_weekdays": [[6] * len(row) for row in actions],
-        "last_action_type": [None, "a", "unheard of"],
-    }
-    values = pa.table(
-        {
-            key: pa.array(history.get(key, [None] * 3), synthetic.ARROW[kind])
-            for key, kind in synthetic.TYPES.items()
-        }
-    )
-    users = np.array(["u0", "u1", "u3"], dtype=object)
+    users, values = synthetic.strangers([None, "a", "unheard of"])
     at = np.repeat(np.datetime64("2030-01-01", "us"), 3)
     nobody = unlabelled(Sequences.from_arrays(users, values), at, values, ("a", "b", "leave"))
     chances = fitted[name].predict_proba(nobody)

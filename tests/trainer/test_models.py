@@ -42,7 +42,6 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import synthetic_log as synthetic
 import torch
@@ -295,26 +294,7 @@ def test_users_of_no_one_and_three_events_get_sane_answers(
     fitted: tuple[Recurrent, Dataset],
 ) -> None:
     model, _ = fitted
-    users = np.array(["new0", "new1", "new3"], dtype=object)
-    actions = [[], ["a"], ["a", "unheard of", "b"]]
-    history = {
-        "sequence_actions": actions,
-        **{
-            f"sequence_{words}": [["never seen"] * len(row) for row in actions]
-            for words in ("items", "categories", "locations")
-        },
-        "sequence_gaps_ms": [[-1, 60_000, 10**12][: len(row)] for row in actions],
-        "sequence_durations_ms": [[-1] * len(row) for row in actions],
-        "sequence_hours": [[23] * len(row) for row in actions],
-        "sequence_weekdays": [[6] * len(row) for row in actions],
-        "last_action_type": [None, "a", "b"],
-    }
-    values = pa.table(
-        {
-            name: pa.array(history.get(name, [None] * 3), synthetic.ARROW[kind])
-            for name, kind in synthetic.TYPES.items()
-        }
-    )
+    users, values = synthetic.strangers([None, "a", "b"])
     instants = np.repeat(np.datetime64("2030-01-01", "us"), 3)
     examples = unlabelled(Sequences.from_arrays(users, values), instants, values, model.states)
     probabilities = model.predict_proba(examples)
