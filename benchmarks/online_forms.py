@@ -97,7 +97,7 @@ def _write_packed(store: "FeatureStore", folder: Path) -> tuple[int, float]:
             packed = schema.pack([batch.column(n) for n, _ in schema.fields], path.stem)
             entities = batch.column("user_id").to_pylist()
             events = batch.column("event_timestamp").cast(pa.int64()).to_pylist()
-            rows = zip(entities, events, [None] * len(entities), packed, strict=True)
+            rows = list(zip(entities, events, [None] * len(entities), packed, strict=True))
             opened.push(name, schema, rows)
             seconds += time.perf_counter() - started
             cells += batch.num_rows * len(view.features)

@@ -42,6 +42,9 @@ class NoStore:
         """Count the values."""
         return sum(rows.num_rows * (rows.num_columns - 3) for _, rows in views)
 
+    def tidy(self) -> None:
+        """Do nothing."""
+
 
 class TimedStore:
     """Measures the time in another one."""
@@ -52,10 +55,21 @@ class TimedStore:
 
     def write(self, views: Sequence[tuple[str, pa.Table]], now: datetime) -> int:
         """Write to the store behind."""
+        with self._timing():
+            return self._store.write(views, now)
+
+    def tidy(self) -> None:
+        """Let the store behind do its rest."""
+        with self._timing():
+            self._store.tidy()
+
+    @contextmanager
+    def _timing(self) -> Iterator[None]:
         start = time.perf_counter()
-        cells = self._store.write(views, now)
-        self.seconds += time.perf_counter() - start
-        return cells
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
 
 
 def streaming(arguments: argparse.Namespace) -> Result:

@@ -1,4 +1,4 @@
-"""The SQLite file of packed rows: one table a view, one row an entity.
+"""The SQLite file of packed rows: one row a view and entity.
 
 Write-ahead logging lets many processes read while one writes. Each thread has a connection of its
 own, opened anew when the file was replaced or the process forked.
@@ -11,35 +11,35 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from feature_repo.errors import BadInput
+from feature_repo.online_layout import (
+    AHEAD,
+    IS_NEWER,
+    LAYOUT,
+    NEVER,
+    STORED,
+    STREAMED_AHEAD,
+    TABLES,
+    named,
+    query_of,
+    quoted,
+    streamed_query,
+    view_table,
+    view_table_name,
+)
+from feature_repo.online_spool import Spool
 from feature_repo.packing import RowSchema
 
 BUSY_TIMEOUT_S = 30
 _APPLICATION_ID = 0x5363_616C  # "Scal": the file is one of ours
-_LAYOUT = 1
-_KEYS_A_QUERY = 1000
 _TOGETHER = 16  # entities that one query reads from all views: for so few, a query each costs more
+_ROWS_A_STATEMENT = 400  # of a stream: Python is waited for once a statement
 _PAGE_BYTES = 8192  # the widest rows are some kilobytes: fewer of them spill over to other pages
-
-_TABLES = """
-create table schemas (
-    id integer primary key,
-    view text not null,
-    definition text not null,
-    unique (view, definition)
-);
-create table synced (
-    view text primary key,
-    instant integer not null,
-    source text,
-    clock integer
-) without rowid;
-"""
-
 
 _inherited: list[sqlite3.Connection] = []
 
@@ -94,7 +94,9 @@ class OnlineDatabase:
     Notes
     -----
     Of two rows of one entity the one with the later event timestamp stays, whatever the order in
-    which they are written; of one instant the one created last; of those the one written last.
+    which they are written; of one instant the one created last; of those the one written last. A
+    streamed row stays before one that was synced, whatever the latter's instant is: it knows
+    events that no build knows. The next sync says whether it still does.
     """
 
     _open: dict[str, "OnlineDatabase"] = {}
@@ -226,19 +228,20 @@ class OnlineDatabase:
             return
         with self.writing() as connection:
             connection.execute(
-                f"create table if not exists {_table(view)} (entity text primary key, "
+                f"create table if not exists {view_table(view)} (entity text primary key, "
                 "event integer not null, created integer, pushed integer not null, "
                 "schema integer not null, packed blob not null) without rowid"
             )
+            index = quoted(f"pushed {view_table_name(view)}")
             connection.execute(
-                f"create index if not exists {_quoted('pushed ' + _name(view))} on {_table(view)} "
-                "(entity) where pushed = 1"
+                f"create index if not exists {index} on {view_table(view)} (entity) "
+                "where pushed = 1"
             )
 
     def has_view(self, view: str) -> bool:
         """Return whether there is a table of `view`."""
         found = self.connection().execute(
-            "select 1 from sqlite_schema where type = 'table' and name = ?", [_name(view)]
+            "select 1 from sqlite_schema where type = 'table' and name = ?", [view_table_name(view)]
         )
         return found.fetchone() is not None
 
@@ -252,9 +255,9 @@ class OnlineDatabase:
     def drop_view(self, view: str) -> None:
         """Delete the rows of `view` and all that is known of them."""
         with self.writing() as connection:
-            connection.execute(f"drop table if exists {_table(view)}")
-            connection.execute("delete from schemas where view = ?", [view])
-            connection.execute("delete from synced where view = ?", [view])
+            connection.execute(f"drop table if exists {view_table(view)}")
+            for table in ("streamed", "schemas", "synced"):
+                connection.execute(f"delete from {table} where view = ?", [view])
 
     def schema_id(self, view: str, schema: RowSchema) -> int:
         """Return the number that rows of this schema of `view` carry."""
@@ -281,58 +284,141 @@ class OnlineDatabase:
     # Rows
 
     def push(
-        self, view: str, schema: RowSchema, rows: Iterable[tuple[str, int, int | None, bytes]]
+        self, view: str, schema: RowSchema, rows: Sequence[tuple[str, int, int | None, bytes]]
     ) -> None:
         """Write rows (entity, event, created, packed) that no sync has made; the newest stay."""
         with self.writing() as connection:
             self.create_view(view)
             connection.executemany(
-                f"insert into {_table(view)} (entity, event, created, pushed, schema, packed) "
+                f"insert into {view_table(view)} (entity, event, created, pushed, schema, packed) "
                 f"values (?, ?, ?, 1, {self.schema_id(view, schema)}, ?) "
                 "on conflict do update set event = excluded.event, created = excluded.created, "
                 "pushed = 1, schema = excluded.schema, packed = excluded.packed "
-                # A row without a creation time is older than one with it.
-                "where (excluded.event, ifnull(excluded.created, -9223372036854775808)) >= "
-                "(event, ifnull(created, -9223372036854775808))",
+                f"where {IS_NEWER}",
                 rows,
             )
+            if self._any("streamed where view = ?", [view]):
+                connection.executemany(
+                    "delete from streamed where view = ? and entity = ? "
+                    f"and (?, ifnull(?, {NEVER})) >= (event, created)",
+                    ((view, entity, event, created) for entity, event, created, _ in rows),
+                )
+
+    def stream(
+        self, views: Iterable[tuple[str, RowSchema, Sequence[tuple[str, bytes]]]], instant: int
+    ) -> None:
+        """Write rows (entity, packed) of several views, in force at `instant`; the newest stay.
+
+        They are left in the write-ahead log: call `checkpoint` when nobody waits.
+        """
+        self.connection().execute("pragma wal_autocheckpoint = 0")
+        with self.writing() as connection:
+            made: list[tuple[str, str, int, int, int, bytes]] = []
+            for view, schema, rows in views:
+                self.create_view(view)
+                number = self.schema_id(view, schema)
+                newer = self._pushed_after(view, instant, [entity for entity, _ in rows])
+                made += [
+                    (entity, view, instant, instant, number, packed)
+                    for entity, packed in rows
+                    if entity not in newer
+                ]
+            made.sort(key=itemgetter(0, 1))  # in the order of the table
+            for start in range(0, len(made), _ROWS_A_STATEMENT):
+                some = made[start : start + _ROWS_A_STATEMENT]
+                connection.execute(
+                    "insert into streamed (entity, view, event, created, schema, packed) values "
+                    f"{','.join(['(?, ?, ?, ?, ?, ?)'] * len(some))} "
+                    "on conflict do update set event = excluded.event, "
+                    "created = excluded.created, schema = excluded.schema, "
+                    f"packed = excluded.packed where {IS_NEWER}",
+                    list(chain.from_iterable(some)),
+                )
+
+    def _pushed_after(self, view: str, instant: int, entities: Sequence[str]) -> set[str]:
+        """Those of `entities` with a row newer than `instant` that no sync has made."""
+        found: set[str] = set()
+        if self._any(f"{view_table(view)} where pushed = 1"):
+            for marks, some in named(entities):
+                rows = self.connection().execute(
+                    f"select entity from {view_table(view)} where pushed = 1 and (event, "
+                    f"ifnull(created, {NEVER})) > (?, ?) and entity in ({marks})",
+                    [instant, instant, *some],
+                )
+                found.update(entity for (entity,) in rows)
+        return found
+
+    def _any(self, rows: str, parameters: Sequence[str] = ()) -> bool:
+        found = self.connection().execute(f"select 1 from {rows} limit 1", parameters)
+        return found.fetchone() is not None
 
     def read(self, view: str, entities: Sequence[str]) -> StoredRows:
         """Return the rows of those of `entities` that have one."""
+        # As of one instant: a sync moves what was streamed into the other table.
+        with self.reading() as connection:
+            found = self._loaded(view, entities)
+            for marks, some in named(entities):
+                rows = connection.execute(
+                    "select entity, event, schema, packed from streamed "
+                    f"where view = ? and entity in ({marks})",
+                    [view, *some],
+                )
+                found.update((row[0], row) for row in rows)
+            return self._stored(found)
+
+    def _loaded(self, view: str, entities: Sequence[str]) -> dict[str, tuple]:
+        """The rows of the view's own table, by entity."""
         found: dict[str, tuple] = {}
         connection = self.connection()
-        for start in range(0, len(entities), _KEYS_A_QUERY):
-            some = entities[start : start + _KEYS_A_QUERY]
-            marks = ",".join("?" * len(some))
+        for marks, some in named(entities):
             try:
                 rows = connection.execute(
-                    f"select entity, event, schema, packed from {_table(view)} "
+                    f"select entity, event, schema, packed from {view_table(view)} "
                     f"where entity in ({marks})",
                     some,
                 )
             except sqlite3.OperationalError:
                 if self.has_view(view):
                     raise
-                return StoredRows({}, {})
+                return {}
             found.update((row[0], row) for row in rows)
-        return self._stored(found)
+        return found
 
     def read_views(self, views: Sequence[str], entities: Sequence[str]) -> list[StoredRows]:
         """Return what `read` does of several views, all as of one instant."""
+        places = {view: place for place, view in enumerate(views)}
+        found: list[dict[str, tuple]] = [{} for _ in views]
+        streamed: list[tuple] = []
         if len(entities) <= _TOGETHER:
             try:
                 with self.explained():
-                    query = _query(tuple(views), len(entities))
+                    query = query_of(tuple(views), len(entities))
                     rows = self.connection().execute(query, entities).fetchall()
             except sqlite3.OperationalError:
                 pass  # a view without a table: each by itself
             else:
-                found: list[dict[str, tuple]] = [{} for _ in views]
                 for row in rows:
-                    found[row[4]][row[0]] = row
-                return [self._stored(each) for each in found]
-        with self.reading():
-            return [self.read(view, entities) for view in views]
+                    place = row[4]
+                    if place.__class__ is int:
+                        found[place][row[0]] = row
+                    else:
+                        streamed.append(row)
+                return self._merged(found, streamed, places)
+        with self.reading() as connection:
+            for view, place in places.items():
+                found[place] = self._loaded(view, entities)
+            for marks, some in named(entities):
+                streamed += connection.execute(streamed_query(marks), some)
+            return self._merged(found, streamed, places)
+
+    def _merged(
+        self, found: list[dict[str, tuple]], streamed: list[tuple], places: dict[str, int]
+    ) -> list[StoredRows]:
+        """Rows of views, with those that were streamed in their places."""
+        for row in streamed:
+            if (place := places.get(row[4])) is not None:
+                found[place][row[0]] = row
+        return [self._stored(each) for each in found]
 
     def _stored(self, rows: dict[str, tuple]) -> StoredRows:
         schemas: dict[int, RowSchema] = {}
@@ -344,7 +430,11 @@ class OnlineDatabase:
     def entities(self, view: str, batch: int = 50_000) -> Iterator[list[str]]:
         """Return the entities of `view`, in batches."""
         if self.has_view(view):
-            rows = self.connection().execute(f"select entity from {_table(view)} order by entity")
+            rows = self.connection().execute(
+                f"select entity from {view_table(view)} "
+                "union select entity from streamed where view = ? order by entity",
+                [view],
+            )
             while some := rows.fetchmany(batch):
                 yield [entity for (entity,) in some]
 
@@ -375,13 +465,13 @@ class OnlineDatabase:
     def stored(
         self, view: str, batch: int = 50_000, pushed_only: bool = False
     ) -> Iterator[list[tuple[str, int, int | None, int]]]:
-        """Return (entity, event, created, schema) of the rows of `view`, in batches.
+        """Return (entity, event, created, schema) of what `view` was loaded with, in batches.
 
         A pushed row has schema -1: it is not what a sync has written.
         """
         if self.has_view(view):
             where = "where pushed = 1" if pushed_only else ""
-            rows = self.connection().execute(f"select {_STORED} from {_table(view)} {where}")
+            rows = self.connection().execute(f"select {STORED} from {view_table(view)} {where}")
             while some := rows.fetchmany(batch):
                 yield some
 
@@ -391,12 +481,9 @@ class OnlineDatabase:
         """Return what `stored` does, of those of `entities` that have a row."""
         found: list[tuple[str, int, int | None, int]] = []
         if self.has_view(view):
-            for start in range(0, len(entities), _KEYS_A_QUERY):
-                some = entities[start : start + _KEYS_A_QUERY]
+            for marks, some in named(entities):
                 found += self.connection().execute(
-                    f"select {_STORED} from {_table(view)} "
-                    f"where entity in ({','.join('?' * len(some))})",
-                    some,
+                    f"select {STORED} from {view_table(view)} where entity in ({marks})", some
                 )
         return found
 
@@ -406,8 +493,9 @@ class OnlineDatabase:
         """Return the entities of `view` with a row that a sync would leave, in batches."""
         if self.has_view(view):
             rows = self.connection().execute(
-                f"select entity from {_table(view)} where {_AHEAD}",
-                {"clock": clock, "instant": instant},
+                f"select entity from {view_table(view)} where {AHEAD} union "
+                f"select entity from streamed where view = :view and {STREAMED_AHEAD}",
+                {"view": view, "clock": clock, "instant": instant},
             )
             while some := rows.fetchmany(batch):
                 yield [entity for (entity,) in some]
@@ -441,10 +529,13 @@ class OnlineDatabase:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
-    def checkpoint(self) -> None:
-        """Move what was written into the file itself; where somebody reads, as far as possible."""
+    def checkpoint(self, how: Literal["passive", "truncate"] = "truncate") -> None:
+        """Move what was written into the file itself; where somebody reads, as far as possible.
+
+        A passive one waits for nobody, and leaves the write-ahead log as long as it is.
+        """
         with suppress(sqlite3.OperationalError):
-            self.connection().execute("pragma wal_checkpoint(truncate)").fetchall()
+            self.connection().execute(f"pragma wal_checkpoint({how})").fetchall()
 
     # The file
 
@@ -463,7 +554,7 @@ class OnlineDatabase:
         try:
             (application,) = connection.execute("pragma application_id").fetchone()
             (layout,) = connection.execute("pragma user_version").fetchone()
-            if application != _APPLICATION_ID or layout != _LAYOUT:
+            if application != _APPLICATION_ID or layout != LAYOUT:
                 raise DamagedStore(
                     f"{self.path} is no online store of this version: run `trainer sync`, which "
                     "sets it aside and makes a new one"
@@ -487,8 +578,8 @@ class OnlineDatabase:
                 connection.execute(f"pragma page_size = {_PAGE_BYTES}")
                 connection.execute("pragma journal_mode = wal")
                 connection.execute(f"pragma application_id = {_APPLICATION_ID}")
-                connection.execute(f"pragma user_version = {_LAYOUT}")
-                connection.executescript(_TABLES)
+                connection.execute(f"pragma user_version = {LAYOUT}")
+                connection.executescript(TABLES)
             finally:
                 connection.close()
             # What a deleted file left behind would be taken for the new one's.
@@ -501,119 +592,7 @@ class OnlineDatabase:
                 Path(f"{fresh}{suffix}").unlink(missing_ok=True)
 
 
-_STORED = "entity, event, created, case when pushed then -1 else schema end"
-
-# A row that was pushed after all that the build knows of: its event is in no published file yet.
-_AHEAD = "pushed = 1 and ifnull(created, event) > :clock and event <= :instant"
-
-
-class Spool:
-    """Changes of a sync, collected in SQLite's temporary database and written in one transaction.
-
-    The temporary database spills to a file of its own, so that memory stays bounded, and collecting
-    takes no lock.
-    """
-
-    def __init__(self, database: OnlineDatabase, connection: sqlite3.Connection):
-        self._database = database
-        self._connection = connection
-        self._views: list[str] = []
-        connection.execute("pragma temp.cache_size = -16000")
-
-    def add_view(self, view: str) -> None:
-        """Begin with a view."""
-        number = len(self._views)
-        self._views.append(view)
-        self._connection.execute(
-            f"create temp table changed_{number} (entity text, event integer, created integer, "
-            "packed blob)"
-        )
-        self._connection.execute(f"create temp table gone_{number} (entity text)")
-
-    def change(self, rows: Iterable[tuple[str, int, int | None, bytes]]) -> None:
-        """Collect rows (entity, event, created, packed) of the view that was added last."""
-        self._fill(f"insert into temp.changed_{len(self._views) - 1} values (?, ?, ?, ?)", rows)
-
-    def remove(self, entities: Iterable[str]) -> None:
-        """Collect entities of the view that was added last whose row is to go."""
-        number = len(self._views) - 1
-        self._fill(f"insert into temp.gone_{number} values (?)", ((entity,) for entity in entities))
-
-    def apply(self, view: str, schema: RowSchema, clock: int, instant: int) -> tuple[int, int]:
-        """Write the changes of `view`, in the caller's transaction.
-
-        A row that was pushed and that the build does not know of yet stays (see `_AHEAD`); a row
-        that is there already is not written.
-
-        Returns
-        -------
-        (int, int)
-            Rows written, rows removed.
-        """
-        number = self._views.index(view)
-        connection, bounds = self._connection, {"clock": clock, "instant": instant}
-        self._database.create_view(view)
-        written = connection.execute(
-            f"insert into main.{_table(view)} (entity, event, created, pushed, schema, packed) "
-            f"select entity, event, created, 0, {self._database.schema_id(view, schema)}, packed "
-            # In the order of the table, so that its pages are filled one after the other.
-            f"from temp.changed_{number} where true order by entity "
-            "on conflict do update set event = excluded.event, created = excluded.created, "
-            "pushed = 0, schema = excluded.schema, packed = excluded.packed "
-            f"where not ({_AHEAD}) and (pushed, event, created, schema, packed) is not "
-            "(0, excluded.event, excluded.created, excluded.schema, excluded.packed)",
-            bounds,
-        ).rowcount
-        removed = connection.execute(
-            f"delete from main.{_table(view)} where entity in "
-            f"(select entity from temp.gone_{number}) and not ({_AHEAD})",
-            bounds,
-        ).rowcount
-        return written, removed
-
-    def drop(self) -> None:
-        """Drop all that was collected."""
-        with suppress(sqlite3.Error):
-            for number in range(len(self._views)):
-                self._connection.execute(f"drop table if exists temp.changed_{number}")
-                self._connection.execute(f"drop table if exists temp.gone_{number}")
-
-    def _fill(self, insert: str, rows: Iterable[tuple]) -> None:
-        connection = self._connection
-        connection.execute("begin")
-        try:
-            connection.executemany(insert, rows)
-            connection.execute("commit")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("rollback")
-            raise
-
-
-@lru_cache(maxsize=128)
-def _query(views: tuple[str, ...], entities: int) -> str:
-    """One query for the rows of all views."""
-    marks = ",".join(f"?{number}" for number in range(1, entities + 1))
-    return " union all ".join(
-        f"select entity, event, schema, packed, {number} from {_table(view)} "
-        f"where entity in ({marks})"
-        for number, view in enumerate(views)
-    )
-
-
 def _opened(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
-
-
-def _name(view: str) -> str:
-    return f"rows of {view}"
-
-
-def _table(view: str) -> str:
-    return _quoted(_name(view))
-
-
-def _quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'

@@ -245,7 +245,7 @@ def microseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
-def push_rows(
+def stream_rows(
     config: RepoConfig, rows: Iterable[tuple[FeatureView, pa.Table]], instant: datetime
 ) -> int:
     """Write the rows that are in force at an instant, all views in one transaction.
@@ -265,8 +265,7 @@ def push_rows(
     int
         Number of values.
     """
-    event, cells = microseconds(instant), 0
-    opened = database(config)
+    cells = 0
     packed = []
     for view, table in rows:
         schema = row_schema(view.features)
@@ -277,12 +276,10 @@ def push_rows(
             for feature, (_, kind) in zip(view.features, schema.fields, strict=True)
         ]
         entities = [str(key) for key in table.column(view.entity_columns[0].name).to_pylist()]
-        written = zip(entities, schema.pack(columns, view.name), strict=True)
-        packed.append((view, schema, sorted((e, event, event, row) for e, row in written)))
+        made = list(zip(entities, schema.pack(columns, view.name), strict=True))
+        packed.append((view_id(config, view), schema, made))
         cells += table.num_rows * len(columns)
-    with opened.writing():
-        for view, schema, made in packed:
-            opened.push(view_id(config, view), schema, made)
+    database(config).stream(packed, microseconds(instant))
     return cells
 
 

@@ -95,12 +95,13 @@ def sync(home: Path, at: datetime | None = None) -> SyncReport:
     store = open_store(home)
     with _alone(home):
         try:
-            return _sync(store, home, instant)
+            return _sync(store, home, instant, follows_clock=at is None)
         except DamagedStore:
             from feature_repo.sync_targets import target_of
 
             aside = target_of(store.config, home).ledger.set_aside()
-            return replace(_sync(store, home, instant), set_aside=aside)
+            report = _sync(store, home, instant, follows_clock=at is None)
+            return replace(report, set_aside=aside)
 
 
 def sync_every(
@@ -177,9 +178,23 @@ class _Change:
     view: "PublishedView"
     name: str
     mark: "SyncMark"
+    follows_clock: bool
+
+    def until(self) -> int:
+        """Of what instant a row may be that was pushed and stays; in microseconds since 1970.
+
+        The clock goes on while a sync runs, and so does a stream.
+        """
+        return _microseconds_now() if self.follows_clock else self.mark.instant
 
 
-def _sync(store: "FeatureStore", home: Path, instant: datetime) -> SyncReport:
+def _microseconds_now() -> int:
+    from feature_repo.online_store import microseconds
+
+    return microseconds(datetime.now(UTC))
+
+
+def _sync(store: "FeatureStore", home: Path, instant: datetime, follows_clock: bool) -> SyncReport:
     from feature_repo.in_force import PublishedView
     from feature_repo.online_database import SyncMark
     from feature_repo.online_store import microseconds, view_id, view_prefix
@@ -201,20 +216,21 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime) -> SyncReport:
             source, before = published.identity(), ledger.mark(name)
             unchanged = before is not None and source is not None and source == before.source
             clock = before.clock if before is not None and unchanged else published.clock()
-            changes.append(_Change(published, name, SyncMark(now, source, clock)))
+            mark = SyncMark(now, source, clock)
+            changes.append(_Change(published, name, mark, follows_clock))
         known = known_until(home, (change.mark.clock for change in changes))
+        clocks = {change.name: _clock(change, known) for change in changes}
         for change in changes:
-            _collect(change, target, spool, _clock(change, known))
-        names = {change.name for change in changes}
+            _collect(change, target, spool, clocks[change.name])
+        spool.find_known(clocks, _microseconds_now() if follows_clock else now)
         rows, removed, cells = 0, 0, 0
         with _noting_now(home, instant), ledger.writing():
             for name in ledger.views():
-                if name.startswith(view_prefix(config)) and name not in names:
+                if name.startswith(view_prefix(config)) and name not in clocks:
                     ledger.drop_view(name)
             for change in changes:
-                clock = _clock(change, known)
-                schema = change.view.schema
-                written, gone = spool.apply(change.name, schema, clock, now)
+                schema, clock = change.view.schema, clocks[change.name]
+                written, gone = spool.apply(change.name, schema, clock, change.until())
                 ledger.set_mark(change.name, change.mark)
                 rows, removed = rows + written, removed + gone
                 cells += written * len(schema.fields)
@@ -329,7 +345,7 @@ def _write(change: _Change, target: "Target", spool: "Spool", clock: int, change
     if changed:
         target.begin(change.view, change.name)
         for batch in change.view.changed():
-            spool.change(target.write(change.view, batch, clock, change.mark.instant))
+            spool.change(target.write(change.view, batch, clock, change.until()))
 
 
 def _settings(store: "FeatureStore"):

@@ -47,9 +47,7 @@ class Target(Protocol):
     def clear(self, view: PublishedView) -> None:
         """Delete all rows of `view`."""
 
-    def write(
-        self, view: PublishedView, batch: RowsInForce, clock: int, instant: int
-    ) -> PackedRows:
+    def write(self, view: PublishedView, batch: RowsInForce, clock: int, until: int) -> PackedRows:
         """Write a batch, or make it ready, and return its rows for the ledger."""
 
 
@@ -84,7 +82,7 @@ class PackedTarget:
         view: PublishedView,
         batch: RowsInForce,
         clock: int,  # noqa: ARG002
-        instant: int,  # noqa: ARG002
+        until: int,  # noqa: ARG002
     ) -> PackedRows:
         """Pack the rows."""
         return _ledger_rows(batch, view.schema.pack(batch.features, view.view.name))
@@ -131,9 +129,7 @@ class FeastTarget:
             self._online.update(self._config, [], [view.view], **nothing)
         self._is_empty.add(view.view.name)
 
-    def write(
-        self, view: PublishedView, batch: RowsInForce, clock: int, instant: int
-    ) -> PackedRows:
+    def write(self, view: PublishedView, batch: RowsInForce, clock: int, until: int) -> PackedRows:
         """Write the rows, but for those over which a newer one was pushed."""
         table = view.view
         keys = entity_keys(batch.keys, view.join_keys)
@@ -149,7 +145,7 @@ class FeastTarget:
         ahead = [False] * len(keys)
         if table.name not in self._is_empty:
             ahead = [
-                seen is not None and event < seen <= instant and seen > clock
+                seen is not None and event < seen <= until and seen > clock
                 for seen, event in zip(self._events(table, keys), events, strict=True)
             ]
         rows: Rows = [

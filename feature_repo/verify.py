@@ -97,6 +97,8 @@ def verify(home: Path, at: datetime | None = None, sample: int | None = None) ->
 
     instant = at or online_now(home)
     instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    # What a stream wrote after the sync is newer than the build as well.
+    until = microseconds(datetime.now(UTC) if at is None else instant)
     store = open_store(home)
     views = [view for view in store.list_feature_views() if view.online]
     entities = cells = ahead = mismatches = 0
@@ -110,7 +112,7 @@ def verify(home: Path, at: datetime | None = None, sample: int | None = None) ->
                 raise BadInput(f"view {view.view.name}: only views of one join key are compared")
             newer = set()
             if view.has_created:
-                newer = _ahead(store, home, view.view, known, microseconds(instant))
+                newer = _ahead(store, home, view.view, known, until)
             ahead += len(newer)
             asked = _entities(store, home, view, newer, sample)
             for start in range(0, len(asked), _ENTITIES_A_BATCH):
@@ -177,13 +179,13 @@ def _online(
 
 
 def _ahead(
-    store: "FeatureStore", home: Path, view: "FeatureView", clock: int, instant: int
+    store: "FeatureStore", home: Path, view: "FeatureView", clock: int, until: int
 ) -> set[str]:
     from feature_repo.online_store import view_id
     from feature_repo.sync_targets import target_of
 
     ledger = target_of(store.config, home).ledger
-    batches = ledger.ahead(view_id(store.config, view), clock, instant)
+    batches = ledger.ahead(view_id(store.config, view), clock, until)
     return {entity for batch in batches for entity in batch}
 
 

@@ -45,6 +45,9 @@ class OnlineRowsInMemory:
                     kept[row["user_id"]], self._since[key] = row, now
         return sum(rows.num_rows for _, rows in views)
 
+    def tidy(self) -> None:
+        pass
+
 
 @dataclass
 class Event:

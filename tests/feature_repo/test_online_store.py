@@ -13,11 +13,13 @@ import asyncio
 import math
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +34,12 @@ from hypothesis import strategies as st
 from feature_repo.errors import BadInput
 from feature_repo.home import repository_root
 from feature_repo.online_database import OnlineDatabase
-from feature_repo.online_store import ScalespaceOnlineStore, database, read_features
+from feature_repo.online_store import (
+    ScalespaceOnlineStore,
+    database,
+    read_features,
+    stream_rows,
+)
 from feature_repo.packing import RowSchema
 
 T0 = datetime(2024, 1, 1)
@@ -100,6 +107,18 @@ def write(store, view: str, rows: list[tuple]) -> None:
         for who, values, event, created in rows
     ]
     store._get_provider().online_write_batch(store.config, store.get_feature_view(view), data, None)
+
+
+def stream(store, views: dict[str, dict[str, int]], instant: datetime) -> None:
+    """Write values of the feature ``n`` as a stream does, by view and user."""
+    tables = [
+        (
+            store.get_feature_view(view),
+            pa.table({"user_id": list(values), "n": pa.array(values.values(), pa.int64())}),
+        )
+        for view, values in views.items()
+    ]
+    stream_rows(store.config, tables, instant)
 
 
 def read(store, features: list[str], *users: str) -> list[list]:
@@ -183,20 +202,19 @@ def test_an_old_window_again_changes_nothing(make_online):
     seed=st.integers(0, 2**20),
 )
 def test_the_newest_stays_whatever_the_order(tmp_path_factory, rows, cuts, seed):
-    """N3 as a property: any order, in any batches, by a naive maximum."""
+    """N3 as a property: any order, in any batches, streamed or not, by a naive maximum."""
     database = OnlineDatabase(tmp_path_factory.mktemp("any") / "store.db")
     shuffled = random.Random(seed).sample(rows, len(rows))
     edges = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
     for start, stop in zip(edges, edges[1:], strict=False):
-        batch = [
-            (
-                who,
-                event,
-                created,
-                SCHEMA.pack([pa.array([rows.index((who, event, created))])], "v")[0],
-            )
-            for who, event, created in shuffled[start:stop]
-        ]
+        batch = []
+        for row in shuffled[start:stop]:
+            who, event, created = row
+            packed = SCHEMA.pack([pa.array([rows.index(row)])], "v")[0]
+            if event == created:  # as a stream writes: in force since it was made
+                database.stream([("p/v", SCHEMA, [(who, packed)])], event)
+            else:
+                batch.append((*row, packed))
         database.push("p/v", SCHEMA, batch)
     for who in {row[0] for row in rows}:
         newest = max(
@@ -328,13 +346,18 @@ def test_columns_of_all_views_in_one_pass(make_online):
     assert twice["w"]["l"].to_pylist() == [None, None]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("users", [3, 40])  # read by one query, and by one a view
-def test_views_are_read_together_as_each_alone(make_online, users):
+def test_views_are_read_together_as_each_alone(make_online, users, streamed):
     from feast import types as t
 
     store = make_online({"v": {"n": t.Int64}, "w": {"n": t.Int64}})
     write(store, "v", [(f"u{n}", integer(n), at(n), None) for n in range(0, users, 2)])
     write(store, "w", [(f"u{n}", integer(-n), at(n), None) for n in range(1, users, 2)])
+    if streamed:  # one row that was there, and none of the other view
+        stream(store, {"v": {"u0": 7}}, at(500))
+        assert read(store, ["v:n"], "u0", "u2") == [[7, 2]]
+        assert read(store, ["w:n"], "u0", "u1") == [[None, -1]]
     opened = database(store.config)
     entities = [f"{store.config.project}/{view}" for view in ("w", "v")]
     asked = [f"u{n}" for n in range(users)]
@@ -348,6 +371,62 @@ def test_views_are_read_together_as_each_alone(make_online, users):
     absent, again = opened.read_views([f"{store.config.project}/none", entities[1]], asked)
     assert (absent.rows, absent.schemas) == ({}, {})
     assert sorted(again.rows) == sorted(asked[::2])
+
+
+def test_a_streamed_row_and_a_pushed_one_take_turns_by_their_instants(make_online):
+    from feast import types as t
+
+    store = make_online({"v": {"n": t.Int64}, "w": {"n": t.Int64}})
+    write(store, "v", [("a", integer(1), at(10), None), ("b", integer(2), at(30), None)])
+    stream(store, {"v": {"a": 11, "b": 12, "c": 13}, "w": {"a": 14}}, at(20))
+    # That of b is older than what was pushed; c and the view w had no row.
+    assert read(store, ["v:n"], "a", "b", "c") == [[11, 2, 13]]
+    assert read(store, ["w:n"], "a", "b", "c") == [[14, None, None]]
+    write(store, "v", [("a", integer(3), at(15), None), ("c", integer(4), at(20), at(21))])
+    assert read(store, ["v:n"], "a", "b", "c") == [[11, 2, 4]]
+    stream(store, {"v": {"a": 21, "b": 22}}, at(40))
+    stream(store, {"v": {"a": 31, "c": 33}}, at(35))  # older than the one before, but for c
+    assert read(store, ["v:n"], "a", "b", "c") == [[21, 22, 33]]
+    opened = database(store.config)
+    assert sorted(*opened.entities("test/v")) == ["a", "b", "c"]
+    # Another view keeps its rows.
+    opened.drop_view("test/v")
+    opened.create_view("test/v")
+    assert read(store, ["v:n"], "a", "c") == [[None, None]]
+    assert read(store, ["w:n"], "a") == [[14]]
+
+
+def test_streamed_rows_come_into_the_file_when_it_is_tidied(make_online, tmp_path):
+    """Whoever waits for them does not wait for that."""
+    from feast import types as t
+
+    store = make_online({"v": {"n": t.Int64}})
+    opened = database(store.config)
+    opened.checkpoint()
+
+    def in_the_file() -> int:
+        alone = tmp_path / "alone.db"
+        shutil.copy(opened.path, alone)
+        with closing(sqlite3.connect(alone)) as connection:
+            return connection.execute("select count(*) from streamed").fetchone()[0]
+
+    values = {f"u{n}": n for n in range(20_000)}  # more than SQLite keeps by itself
+    stream(store, {"v": values}, at(1))
+    assert in_the_file() == 0
+    assert read(store, ["v:n"], "u7") == [[7]]
+    opened.checkpoint("passive")
+    assert in_the_file() == len(values)
+
+
+def test_more_streamed_rows_than_a_statement_takes(make_online):
+    from feast import types as t
+
+    store = make_online({"v": {"n": t.Int64}, "w": {"n": t.Int64}})
+    values = {f"u{n:04d}": n for n in range(1_500)}
+    stream(store, {"v": values, "w": {user: -n for user, n in values.items()}}, at(1))
+    stream(store, {"v": {user: n + 1 for user, n in values.items() if n % 3}}, at(2))
+    assert read(store, ["v:n"], *values) == [[n + 1 if n % 3 else n for n in range(1_500)]]
+    assert read(store, ["w:n"], *values) == [[-n for n in range(1_500)]]
 
 
 def test_views_of_two_projects_share_a_file(make_online):

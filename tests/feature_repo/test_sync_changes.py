@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 from feature_repo.errors import BadInput
 from feature_repo.home import online_store_path, registry_path, repository_root
 from feature_repo.online_database import OnlineDatabase
-from feature_repo.online_store import read_features
+from feature_repo.online_spool import Spool
+from feature_repo.online_store import read_features, stream_rows
 from feature_repo.store import apply, open_store
 from feature_repo.sync import online_now, sync, sync_every
 from feature_repo.verify import verify
@@ -46,6 +47,10 @@ Steps = dict[tuple[str, int], tuple[int | None, int]]
 
 def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
+
+
+def seconds_now() -> float:
+    return (datetime.now(UTC).replace(tzinfo=None) - T0).total_seconds()
 
 
 def table(steps: Steps, feature: str = "n") -> pa.Table:
@@ -74,11 +79,16 @@ def expected(steps: Steps, second: int) -> dict[str, int | None]:
     return found
 
 
-def push(store, user: str, value: int, event: int, created: int | None) -> None:
+def push(store, user: str, value: int, event: float, created: float | None) -> None:
     key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)])
     row = (key, {"n": Value(int64_val=value)}, at(event), None if created is None else at(created))
     view = store.get_feature_view("v")
     store._get_provider().online_write_batch(store.config, view, [row], None)
+
+
+def stream(store, values: dict[str, int], second: float) -> None:
+    table = pa.table({"user_id": list(values), "n": pa.array(values.values(), pa.int64())})
+    stream_rows(store.config, [(store.get_feature_view("v"), table)], at(second))
 
 
 FIRST: Steps = {("u0", 0): (1, 50), ("u0", 20): (2, 50), ("u1", 5): (3, 50), ("u2", 40): (4, 50)}
@@ -229,6 +239,63 @@ def test_a_pushed_row_of_a_later_time_goes_when_the_time_goes_back(publish, tmp_
     push(store, "u0", 100, event=45, created=60)
     sync(home, at(30))
     assert online(store) == expected(FIRST, 30)
+
+
+def test_streamed_rows_stay_until_a_build_knows_of_their_events(publish, tmp_path):
+    home = publish(tmp_path, {"v": table(FIRST)})  # made until second 50
+    store = apply(home)
+    sync(home, at(53))
+    stream(store, {"u1": 99}, second=49)  # of what the build knows already: offline wins
+    stream(store, {"u0": 100, "u4": 101, "u3": 102}, second=55)
+    assert online(store) == expected(FIRST, 53) | {"u0": 100, "u1": 99, "u3": 102, "u4": 101}
+    # Two steps of u0 come in time: the stream knows more than the file, whatever is newer.
+    later = FIRST | {("u0", 58): (8, 50), ("u0", 59): (9, 50)}
+    publish(home, {"v": table(later)})
+    report = sync(home, at(60))
+    assert (report.rows, report.removed) == (1, 0)
+    assert online(store) == expected(FIRST, 53) | {"u0": 100, "u3": 102, "u4": 101}
+    found = verify(home)
+    assert (found.mismatches, found.ahead) == (0, 3)
+    # The next build has the events of u0 and u3; that of u4 it should have, by its clock.
+    known = later | {("u0", 55): (100, 61), ("u3", 55): (102, 61)}
+    publish(home, {"v": table(known)})
+    report = sync(home, at(60))
+    assert (report.rows, report.removed) == (1, 1)
+    assert online(store) == expected(known, 60)
+    assert verify(home).ahead == 0
+    assert sync(home, at(60)).rows == 0
+
+
+def test_streamed_rows_of_a_later_time_go_when_the_time_goes_back(publish, tmp_path):
+    home = publish(tmp_path, {"v": table(FIRST)})
+    store = apply(home)
+    sync(home, at(40))
+    stream(store, {"u0": 100, "u4": 101}, second=60)
+    assert sync(home, at(30)).removed == 2  # u2 has no row yet, u4 no event
+    assert online(store) == expected(FIRST, 30)
+
+
+def test_what_comes_during_a_sync_and_after_it_stays(publish, tmp_path, monkeypatch):
+    """The clock goes on while a sync to it runs, and so does a stream."""
+    home = publish(tmp_path, {"v": table(FIRST)})
+    store = apply(home)
+    sync(home)
+    push(store, "u1", 98, event=seconds_now(), created=seconds_now())
+    stream(store, {"u2": 99}, second=seconds_now())
+    find_known = Spool.find_known
+
+    def find_known_meanwhile(self: Spool, *arguments) -> None:
+        push(store, "u1", 102, event=seconds_now(), created=seconds_now())
+        stream(store, {"u0": 100, "u2": 101}, second=seconds_now())
+        find_known(self, *arguments)
+
+    monkeypatch.setattr(Spool, "find_known", find_known_meanwhile)
+    sync(home)
+    monkeypatch.undo()
+    assert online(store) == expected(FIRST, 50) | {"u0": 100, "u1": 102, "u2": 101}
+    stream(store, {"u3": 103}, second=seconds_now())
+    found = verify(home)
+    assert (found.mismatches, found.ahead) == (0, 4)
 
 
 def test_what_feast_materializes_is_corrected(publish, tmp_path):

@@ -24,6 +24,9 @@ class OnlineRows(Protocol):
         the close of a session that went on.
         """
 
+    def tidy(self) -> None:
+        """Do what a write has left to do, when the rows are online and nobody waits."""
+
 
 class StoredOnline:
     """The online store of a run, whichever it is.
@@ -55,7 +58,7 @@ class StoredOnline:
         """See `OnlineRows`; a view that is not registered yet is left to the next sync."""
         from feast.infra.online_stores.helpers import get_online_store_from_config
 
-        from feature_repo.online_store import is_packed, push_rows
+        from feature_repo.online_store import is_packed, stream_rows
 
         config = self._store.config
         known = [
@@ -64,13 +67,20 @@ class StoredOnline:
             if view in self._views and rows.num_rows
         ]
         if is_packed(config):
-            return push_rows(config, known, now)
+            return stream_rows(config, known, now)
         online, cells = get_online_store_from_config(config.online_store), 0
         for view, rows in known:
             data = _as_feast(view, rows, now)
             online.online_write_batch(config, view, data, None)
             cells += sum(len(values) for _, values, _, _ in data)
         return cells
+
+    def tidy(self) -> None:
+        """Move the rows out of the write-ahead log of a packed store."""
+        from feature_repo.online_store import database, is_packed
+
+        if is_packed(self._store.config):
+            database(self._store.config).checkpoint("passive")
 
 
 def _as_feast(

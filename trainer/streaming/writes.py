@@ -55,6 +55,7 @@ class Writes:
         """Have the rows in force at `now` written; what began before must have been taken."""
         assert self.running is None
         self.running = Write(users, self._thread.submit(self._online.write, rows, now))
+        self._thread.submit(self._online.tidy)
 
     def take(self) -> Write | None:
         """Wait for what is being written, and return it."""
