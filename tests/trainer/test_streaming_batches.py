@@ -56,7 +56,7 @@ class PlainEngine:
         written.set_result(None)
         return verdicts, written
 
-    def idle(self) -> bool:
+    def idle(self, in_between: bool = False) -> bool:  # noqa: ARG002
         self.idled += 1
         return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from streaming_replay import CLOCK, OnlineRowsInMemory, home_beside, shop_events
+from trainer.streaming import engine as engine_module
 from trainer.streaming.computation import _is_in_force
 from trainer.streaming.engine import Engine
 from trainer.streaming.events import Arrival
@@ -30,9 +31,15 @@ def event(number: int, at: datetime, action: str, item: str | None = None) -> di
     }
 
 
-def start(shop_home: Path, shop_statements: Path, folder: Path, online: Any) -> Engine:
+def start(
+    shop_home: Path,
+    shop_statements: Path,
+    folder: Path,
+    online: Any,
+    clock: Callable[[], datetime] = lambda: CLOCK,
+) -> Engine:
     home = home_beside(shop_home, folder, shop_statements)
-    return Engine("data/shop.yml", home, online, clock=lambda: CLOCK)
+    return Engine("data/shop.yml", home, online, clock=clock)
 
 
 def test_an_event_of_one_window_ago_has_left_it(
@@ -142,6 +149,28 @@ def test_the_next_batch_is_computed_while_the_store_writes(
         pass
     assert (engine.waiting, engine.journal.applied) == (0, 7)
     assert counts(online, ["new0", "new1", "new2", "new3"]) == [2, 2, 2, 1]
+    engine.close()
+
+
+def test_time_goes_on_for_others_while_events_come(
+    shop_home: Path, shop_statements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under full load there is no pause, and a pause in between would hold up events."""
+    monkeypatch.setattr(engine_module, "DUE_WITH_A_BATCH", 2)
+    online, now = OnlineRowsInMemory(), [CLOCK]
+    engine = start(shop_home, shop_statements, tmp_path, online, clock=lambda: now[0])
+    first, second, third, *_ = shop_events(12, users=4)
+    users = ["new0", "new1", "new2"]
+    engine.take([Arrival({**first, "event_id": user, "user_id": user}) for user in users])
+    assert counts(online, users) == [1, 1, 1]
+    now[0] += timedelta(days=400)
+    late = (now[0] - timedelta(days=2)).isoformat()
+    assert engine.idle(in_between=True) is False
+    assert (counts(online, users), engine.overdue) == ([1, 1, 1], 3)
+    engine.take([Arrival({**second, "user_id": "other", "time_stamp": late})])
+    assert (sorted(counts(online, users)), engine.overdue) == ([0, 0, 1], 1)
+    engine.take([Arrival({**third, "user_id": "other", "time_stamp": late})])
+    assert (counts(online, users), engine.overdue) == ([0, 0, 0], 0)
     engine.close()
 
 

@@ -108,9 +108,9 @@ class Batches:
                     self._take(batch)
                 if is_last:
                     return
-                # Rows that change by time wait for a pause, but not for ever.
+                # Some of it waits for a pause, but not for ever.
                 if not batch or time.monotonic() - last_idle > 10 * IDLE_S:
-                    self._idle()
+                    self._idle(in_between=bool(batch))
                     last_idle = time.monotonic()
         finally:
             self._engine.close()
@@ -156,8 +156,8 @@ class Batches:
         with self._lock:
             self._waiting -= start
 
-    def _idle(self) -> None:
+    def _idle(self, in_between: bool) -> None:
         try:
-            self._engine.idle()
+            self._engine.idle(in_between)
         except Exception:
             _log.exception("the engine could not follow the time")

@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 # once. More at a time would hold up the events that arrive meanwhile.
 USERS_AT_A_TIME = 1_000
 EVENTS_AT_A_TIME = 200_000  # of their histories
+# Users whose rows change by time alone, computed with a batch: with others they cost little, and
+# by themselves as much as a batch.
+DUE_WITH_A_BATCH = 100
 # Whoever has a longer history is computed in pauses: he would hold up everybody else's events.
 LONG_HISTORY = 20_000
 _SOURCES_KEPT = 200_000
@@ -184,6 +187,7 @@ class Engine:
                     self._by_source[arrival.source] = verdict
             while len(self._by_source) > _SOURCES_KEPT:
                 self._by_source.popitem(last=False)
+            self._take_due(DUE_WITH_A_BATCH)
             self._put_online()
         answers = [
             verdicts[place] if place is not None else self._by_source[str(arrival.source)]
@@ -205,26 +209,30 @@ class Engine:
         }
         return replace(arrival, values=values)
 
-    def idle(self) -> bool:
+    def idle(self, in_between: bool = False) -> bool:
         """Do a little of what has no hurry; return whether there is more of it.
 
-        Rows that change by time alone, and those that the store did not take.
+        Rows that change by time alone, those that the store did not take, and those of users with
+        a long history.
+
+        Parameters
+        ----------
+        in_between : bool, optional
+            Whether events wait. Then rows that change by time alone are left to their batches.
         """
+        if in_between and not self._waiting:
+            return False
         self._settle()
         self._follow_publication()
-        now = self._clock().replace(tzinfo=None)
-        while self._due and self._due[0][0] <= now and len(self._waiting) < USERS_AT_A_TIME:
-            at, user = heapq.heappop(self._due)
-            if self._due_at.get(user) == at:
-                del self._due_at[user]
-                self._waiting[user] = None
+        if not in_between:
+            self._take_due(USERS_AT_A_TIME - len(self._waiting))
         before = len(self._waiting)
         if before and (not self._store_is_away or time.monotonic() >= self._retry_at):
             self._put_online(also_long=True)
             self._settle()
         # A store that is away is asked again at the next pause, not at once.
         went_on = len(self._waiting) < before
-        return went_on and bool(self._waiting or (self._due and self._due[0][0] <= now))
+        return went_on and bool(self._waiting or self._is_due())
 
     def close(self) -> None:
         """Let another process take events; closing twice is closing once."""
@@ -232,6 +240,20 @@ class Engine:
         self._writes.close()
         self._computation.close()
         self.journal.close()
+
+    def _is_due(self) -> bool:
+        """Whether a user's rows may have changed by time alone."""
+        return bool(self._due) and self._due[0][0] <= self._clock().replace(tzinfo=None)
+
+    def _take_due(self, most: int) -> None:
+        """Let so many users wait whose rows may have changed by time alone."""
+        taken = 0
+        while taken < most and self._is_due():
+            at, user = heapq.heappop(self._due)
+            if self._due_at.get(user) == at:
+                del self._due_at[user]
+                self._waiting[user] = None
+                taken += 1
 
     # What a batch does ----------------------------------------------------------------------------
 
