@@ -38,7 +38,7 @@ USERS_AT_A_TIME = 1_000
 EVENTS_AT_A_TIME = 200_000  # of their histories
 # Users whose rows change by time alone, computed with a batch: with others they cost little, and
 # by themselves as much as a batch.
-DUE_WITH_A_BATCH = 100
+DUE_WITH_A_BATCH = 50
 # Whoever has a longer history is computed in pauses: he would hold up everybody else's events.
 LONG_HISTORY = 20_000
 _SOURCES_KEPT = 200_000

@@ -12,6 +12,9 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from feast import FeatureView
 
+# Cells, some 30 MB of the write-ahead log: a page that several batches changed is then moved once.
+_MOST_UNTIDIED = 1_000_000
+
 
 class OnlineRows(Protocol):
     """Where a stream's rows go."""
@@ -53,6 +56,7 @@ class StoredOnline:
 
         self._store = open_store(home)
         self._views = {view.name: view for view in self._store.list_feature_views()}
+        self._untidied = 0
 
     def write(self, views: Sequence[tuple[str, pa.Table]], now: datetime) -> int:
         """See `OnlineRows`; a view that is not registered yet is left to the next sync."""
@@ -67,7 +71,9 @@ class StoredOnline:
             if view in self._views and rows.num_rows
         ]
         if is_packed(config):
-            return stream_rows(config, known, now)
+            cells = stream_rows(config, known, now)
+            self._untidied += cells
+            return cells
         online, cells = get_online_store_from_config(config.online_store), 0
         for view, rows in known:
             data = _as_feast(view, rows, now)
@@ -76,11 +82,12 @@ class StoredOnline:
         return cells
 
     def tidy(self) -> None:
-        """Move the rows out of the write-ahead log of a packed store."""
-        from feature_repo.online_store import database, is_packed
+        """Move the rows out of the write-ahead log of a packed store, where they are many."""
+        from feature_repo.online_store import database
 
-        if is_packed(self._store.config):
+        if self._untidied >= _MOST_UNTIDIED:
             database(self._store.config).checkpoint("passive")
+            self._untidied = 0
 
 
 def _as_feast(
