@@ -9,7 +9,7 @@ demo: .venv/installed
 	@$(BIN)/trainer demo --dataset "$(DATASET)"
 
 test: .venv/installed-dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Large logs: minutes, several GB of memory and disk.
 test-slow: .venv/installed-dev

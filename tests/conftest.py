@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,10 +13,20 @@ import duckdb
 import pytest
 from filelock import FileLock
 
+from bare_project import bare_project
 from dbt_runner import DBT, ROOT, Build
 from dbt_session import DbtSession
 
+gc.set_threshold(50_000, 20, 20)  # as the command `trainer` does it
+# Two workers on two cores: threads of small networks would wait for each other, and spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Query = Callable[[Build, str], list[tuple[Any, ...]]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The scenarios first: their files are the longest, and the last file runs alone."""
+    items.sort(key=lambda item: "scenarios" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +35,12 @@ def dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DbtSession
     session = DbtSession(tmp_path_factory.mktemp("dbt_session"))
     yield session
     session.close()
+
+
+@pytest.fixture(scope="session")
+def few_scales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with the scales 1h, 30d and all: the others are the same macros once more."""
+    return bare_project(tmp_path_factory.mktemp("few_scales"), without=("1d", "7d", "90d", "365d"))
 
 
 @pytest.fixture
@@ -60,7 +77,7 @@ def shop_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build_shop(home: Path) -> None:
     process = subprocess.run(
-        [str(DBT), "build", "--no-use-colors"],
+        [*DBT, "build", "--no-use-colors"],
         capture_output=True,
         text=True,
         env={**os.environ, "SCALESPACE_HOME": str(home)},

@@ -15,9 +15,12 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
 import yaml
 
 from dbt_runner import ROOT
+from dbt_session import DbtSession
+from trainer.streaming import compiled
 from trainer.streaming.compiled import compile_statements
 from trainer.streaming.computation import read_log
 from trainer.streaming.engine import Engine
@@ -177,6 +180,22 @@ def write_dataset(variables: dict[str, Any], file: Path) -> str:
     """Write a dataset file and return its path."""
     file.write_text(yaml.safe_dump(variables), encoding="utf-8")
     return str(file)
+
+
+def compile_in(session: DbtSession, dataset: str, home: Path) -> None:
+    """Compile a stream's statements in a session, and leave them where the stream looks for them.
+
+    As `trainer stream` does it in a process of its own, which ``shop_statements`` is made by.
+    """
+
+    def run(variables: dict[str, Any], folder: Path) -> tuple[int, list[str]]:
+        arguments = ("--quiet", "--select", *compiled.COMPILED)
+        build = session(folder, variables, *arguments, command="compile")
+        return build.returncode, build.output.splitlines()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_run_dbt", run)
+        compile_statements(dataset, home)
 
 
 def home_beside(built: Path, folder: Path, statements: Path | None = None) -> Path:

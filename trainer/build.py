@@ -18,6 +18,8 @@ from trainer.dataset import REPOSITORY, DatasetFile, find_dataset_file
 from trainer.models.base import Report
 
 PROJECT = REPOSITORY / "dbt_project"
+# A seventh of a small build is the search for garbage, of which there is little until dbt ends.
+DBT = "import gc; gc.disable(); from dbt.cli.main import cli; cli()"
 BAD_INPUT_MARK = "scalespace:"  # how the project's macros begin what they say to the user
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d\s+")
@@ -55,7 +57,7 @@ def build(dataset_path: str, home: Path, report: Report) -> dict[str, Any]:
     text = find_dataset_file(dataset_path).read_text(encoding="utf-8")
     home.mkdir(parents=True, exist_ok=True)
     # Not the script `dbt`: it may lie in another environment's bin.
-    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "build"]
+    command = [sys.executable, "-c", DBT, "build"]
     command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", text]
     environment = {**os.environ, "SCALESPACE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 
 from dbt_runner import Build
 from dbt_session import DbtSession
-from oracle import HOUR, OracleConfig, account, bots, micros
+from oracle import DEFAULT_SCALES, HOUR, OracleConfig, account, bots, micros
 from parity import feature_differences, label_differences
 from strategies import RawLog, random_log, write_log
 
@@ -96,8 +96,11 @@ def test_without_the_rule_nobody_is(stage: Stage, warehouse: Query, tmp_path: Pa
     assert "events in an hour" not in build.output
 
 
-def test_quarantined_users_are_in_no_view(dbt_session: DbtSession, tmp_path: Path) -> None:
+def test_quarantined_users_are_in_no_view(
+    dbt_session: DbtSession, few_scales: Path, tmp_path: Path
+) -> None:
     config = OracleConfig(
+        scales={scale: DEFAULT_SCALES[scale] for scale in ("1h", "30d", "all")},
         actions=["browse", "search", "cart", "purchase"],
         action_roles={"purchase": "conversion"},
         horizons={"1d": 86_400_000_000},
@@ -105,7 +108,7 @@ def test_quarantined_users_are_in_no_view(dbt_session: DbtSession, tmp_path: Pat
     )
     rows, _ = random_log(8, config=config)
     _, variables = write_log(rows, tmp_path, config)
-    build = dbt_session(tmp_path / "home", variables)
+    build = dbt_session(tmp_path / "home", variables, project=few_scales)
     assert build.returncode == 0, build.output
     events, _, rejected = account(rows, config, int(time.time() * 1e6))
     assert rejected["bot"] > 0

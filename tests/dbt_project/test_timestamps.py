@@ -203,7 +203,9 @@ def known_from(row: dict[str, Any]) -> int | None:
     return next((time for time in times if isinstance(time, int)), None)
 
 
-def test_known_at_is_the_build_of_that_moment(dbt_session: DbtSession, tmp_path: Path) -> None:
+def test_known_at_is_the_build_of_that_moment(
+    dbt_session: DbtSession, few_scales: Path, tmp_path: Path
+) -> None:
     rows, config = random_log(9)
     moments = sorted(moment for row in rows if (moment := known_from(row)) is not None)
     moment = moments[len(moments) // 2]
@@ -223,7 +225,8 @@ def test_known_at_is_the_build_of_that_moment(dbt_session: DbtSession, tmp_path:
     ).isoformat() + "+02:00"
     for name, log, known_at in (("full", rows, {"known_at": written}), ("early", early, {})):
         _, variables = write_log(log, tmp_path / name, config)
-        builds.append(dbt_session(tmp_path / name / "home", {**variables, **known_at}))
+        home = tmp_path / name / "home"
+        builds.append(dbt_session(home, {**variables, **known_at}, project=few_scales))
         assert builds[-1].returncode == 0, builds[-1].output
     full, truncated = builds
     assert full.accounting == truncated.accounting

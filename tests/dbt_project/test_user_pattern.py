@@ -113,6 +113,66 @@ def test_fewer_rows_than_patterns_and_what_is_unknown(patterns_model: ModuleType
     assert patterns_model.fit(sample).to_pydict()["row_count"] == [2, 1]
 
 
+class _Dbt:
+    """What dbt shows the model, of a database in memory."""
+
+    class This:
+        schema, identifier = "main", "int_patterns"
+
+        def __repr__(self) -> str:
+            return "main.int_patterns"
+
+    this = This()
+
+    def __init__(self, session: duckdb.DuckDBPyConnection) -> None:
+        self.ref = session.table
+
+    def config(self, **_: Any) -> None:
+        pass
+
+
+def test_a_fit_is_kept_as_long_as_nothing_that_decides_it_changes(
+    patterns_model: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, fits, clusters = duckdb.connect(), [], patterns_model.clusters
+
+    def count(points: np.ndarray) -> Any:
+        fits.append(len(points))
+        return clusters(points)
+
+    monkeypatch.setattr(patterns_model, "clusters", count)
+
+    def build(sample: pa.Table) -> dict[str, list[Any]]:
+        session.register("sample", sample)
+        session.execute(
+            "create or replace table int_pattern_sample as select 'u' || row_number() over () "
+            "as user_id, timestamp '2024-01-01' as event_timestamp, * from sample"
+        )
+        session.register("found", patterns_model.model(_Dbt(session), session))
+        session.execute("create or replace table int_patterns as from found")
+        return session.table("int_patterns").order("pattern").to_arrow_table().to_pydict()
+
+    first = build(blobs(3))
+    assert build(blobs(3)) == first
+    assert fits == [60]
+    changed = blobs(3).to_pydict()
+    changed["place"][7] += 1e-9
+    other = build(pa.table(changed))
+    assert len(fits) == 2
+    assert other["fitted_on"] != first["fitted_on"]
+    assert other["means"] != first["means"]
+    # A column by another name, other libraries, a table of before fits were kept, no table.
+    build(pa.table(changed).rename_columns(["where", "same"]))
+    assert len(fits) == 3
+    monkeypatch.setattr(patterns_model, "version", lambda _: "another")
+    build(blobs(3))
+    assert len(fits) == 4
+    for begin_with in ("alter table int_patterns drop column fitted_on", "drop table int_patterns"):
+        session.execute(begin_with)
+        build(blobs(3))
+    assert len(fits) == 6
+
+
 # Whole builds -------------------------------------------------------------------------------------
 
 KINDS = {
@@ -220,7 +280,7 @@ def test_every_row_has_the_nearest_pattern(
     patterns = [
         dict(
             zip(
-                ("pattern", "label", "rows", "features", "means", "scales", "center"),
+                ("pattern", "label", "rows", "features", "means", "scales", "center", "fitted_on"),
                 row,
                 strict=True,
             )

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import warm_python
 from feature_repo.errors import BadInput
 from feature_repo.home import repository_root, view_path
 from feature_repo.store import apply
@@ -58,26 +58,26 @@ def test_a_published_file_that_is_not_as_declared_is_refused_by_name(publish, tm
     assert not (home / "feast").exists()
 
 
-def _run(command: list[str], home: Path, cwd: Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(repository_root()), "SCALESPACE_HOME": str(home)}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+FEAST = ("-c", "from feast.cli.cli import cli; cli()")
+
+
+def _run(command: tuple[str, ...], home: Path, cwd: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"SCALESPACE_HOME": str(home)}
+    return warm_python.run(*command, env=environment, cwd=cwd)
 
 
 def test_both_command_lines_say_it_in_one_line_and_exit_with_2(publish, tmp_path):
     home = publish(tmp_path / "home", {"v": GOOD})
     content, _ = BAD["no feature"]
     _put(view_path(home, "v"), content)
-    scripts = Path(sys.executable).parent
     dataset = tmp_path / "toy.yml"
     dataset.write_text(
         "{dataset: toy, events_path: toy.csv, columns: "
         "{user_id: u, event_timestamp: t, action_type: a}, actions: [a]}"
     )
     commands = (
-        [str(scripts / "feast"), "-c", str(repository_root() / "feature_repo"), "apply"],
-        [sys.executable, "-m", "trainer.cli", "apply", "--dataset", str(dataset)],
+        (*FEAST, "-c", str(repository_root() / "feature_repo"), "apply"),
+        ("-m", "trainer", "apply", "--dataset", str(dataset)),
     )
     for command in commands:
         done = _run(command, home, tmp_path)
@@ -99,7 +99,7 @@ def test_any_repository_is_told_of_a_bad_source_by_feast_apply(tmp_path):
         "v = FeatureView(name='v', entities=[user], schema=[Field(name='n', dtype=Int64)],\n"
         "    source=FileSource(name='v', path='v.parquet', timestamp_field='event_timestamp'))\n"
     )
-    done = _run([str(Path(sys.executable).parent / "feast"), "apply"], tmp_path / "none", tmp_path)
+    done = _run((*FEAST, "apply"), tmp_path / "none", tmp_path)
     assert done.returncode != 0
     assert "view v: column event_timestamp in" in done.stdout + done.stderr
     assert "is DATE, not a timestamp; cast it to TIMESTAMP" in done.stdout + done.stderr

@@ -1,8 +1,6 @@
 """Elapsed times from the time of asking: the same offline and online, in whole seconds."""
 
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import warm_python
 from feature_repo.errors import BadInput
 from feature_repo.feast_objects import build
 from feature_repo.home import repository_root
@@ -133,15 +132,10 @@ def test_a_view_without_instants_has_none_and_a_name_is_unique(publish, home, tm
 
 def test_another_process_reads_what_feast_apply_registered(home, tmp_path):
     root = repository_root()
-    environment = os.environ | {"PYTHONPATH": str(root), "SCALESPACE_HOME": str(home)}
-    feast = Path(sys.executable).with_name("feast")
-    applied = subprocess.run(
-        [feast, "-c", str(root / "feature_repo"), "apply"],
-        env=environment,
+    applied = warm_python.run(
+        *("-c", "from feast.cli.cli import cli; cli()", "-c", str(root / "feature_repo"), "apply"),
+        env=os.environ | {"SCALESPACE_HOME": str(home)},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert applied.returncode == 0, applied.stderr
     assert "experimental" not in applied.stderr

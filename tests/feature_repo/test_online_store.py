@@ -16,7 +16,6 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -31,8 +30,8 @@ from feast.protos.feast.types.Value_pb2 import FloatList, Int64List, StringList,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import warm_python
 from feature_repo.errors import BadInput
-from feature_repo.home import repository_root
 from feature_repo.online_database import OnlineDatabase
 from feature_repo.online_store import (
     ScalespaceOnlineStore,
@@ -594,13 +593,7 @@ def _read_while_written(make_online, path: Path, seconds: float) -> int:
     threads = [threading.Thread(target=look, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    writer = subprocess.run(
-        [sys.executable, "-c", WRITER, str(path), str(seconds)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(repository_root())},
-    )
+    writer = warm_python.run("-c", WRITER, str(path), str(seconds))
     stop.set()
     for thread in threads:
         thread.join()
@@ -646,11 +639,8 @@ def test_a_writer_that_is_killed_leaves_all_or_nothing(make_online, tmp_path):
     from feast import types as t
 
     store = make_online({"v": {"n": t.Int64}, "w": {"m": t.Int64}})
-    environment = os.environ | {"PYTHONPATH": str(repository_root())}
     for delay in (0.05, 0.15, 0.3):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(store_path), "60"], env=environment
-        )
+        writer = warm_python.WarmPython("-c", WRITER, str(store_path), "60")
         before = read(store, ["v:n"], "u0")[0][0]
         while read(store, ["v:n"], "u0")[0][0] == before:
             time.sleep(0.01)

@@ -37,6 +37,7 @@ from feature_repo.online_store import read_features, stream_rows
 from feature_repo.store import apply, open_store
 from feature_repo.sync import online_now, sync, sync_every
 from feature_repo.verify import verify
+from warm_python import WarmPython
 
 T0 = datetime(2024, 1, 1)
 USERS = [f"u{n}" for n in range(5)]
@@ -536,13 +537,10 @@ while True:
 """
 
 
-def _child(code: str, home: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(home), *arguments],
-        env=os.environ | {"PYTHONPATH": str(repository_root()), "SCALESPACE_HOME": ""},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _child(code: str, home: Path, *arguments: str) -> WarmPython:
+    environment = os.environ | {"SCALESPACE_HOME": ""}
+    pipe = subprocess.PIPE
+    return WarmPython("-c", code, str(home), *arguments, env=environment, stdout=pipe, text=True)
 
 
 def _many(count: int) -> dict[str, pa.Table]:
@@ -667,9 +665,14 @@ def test_ten_million_rows_stay_under_two_gigabytes(publish, tmp_path):
             f"from range(10000000) as t(n)) to '{home / 'features' / 'v.parquet'}'"
         )
     apply(home)
-    child = _child(MEMORY, home)
-    output, _ = child.communicate()
-    found = json.loads(output.splitlines()[-1])
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(home)],
+        env=os.environ | {"PYTHONPATH": str(repository_root()), "SCALESPACE_HOME": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found["rows"] == 1_000_000
     assert found["peak_kb"] < 2 * 2**20
     assert open_store(home).get_online_features(["v:f3"], [{"user_id": "u999999"}]).to_dict()[

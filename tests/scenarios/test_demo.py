@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ import pytest
 import torch
 
 from trainer_runner import Demo, Trainer
+from warm_python import WarmPython
 
 STATES = ["browse", "search", "cart", "purchase", "leave"]
 
@@ -193,7 +193,9 @@ def test_flat_sequences_are_the_served_ones(demo: Demo) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(
+    demo: Demo, shop_statements: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Address of a running ``trainer serve``."""
     import os
     import socket
@@ -201,12 +203,12 @@ def served(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    shutil.copytree(shop_statements, demo.home / shop_statements.name)
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as sink:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("trainer")), "serve", "--port", str(port)],
+        process = WarmPython(
+            *("-m", "trainer", "serve", "--port", str(port)),
             env={**os.environ, "SCALESPACE_HOME": str(demo.home)},
-            cwd=Path(__file__).parent.parent.parent,
             stdout=sink,
             stderr=sink,
         )

@@ -366,21 +366,24 @@ def test_a_copy_that_came_later_changes_nothing(dbt_session: DbtSession, tmp_pat
     assert found[0] == found[1]
 
 
-def test_five_cold_starts_with_four_threads(dbt_session: DbtSession, tmp_path: Path) -> None:
+def test_five_cold_starts_with_four_threads(
+    dbt_session: DbtSession, few_scales: Path, tmp_path: Path
+) -> None:
     rows, config = random_log(8, events=40)
     _, variables = write_log(rows, tmp_path, config)
     select = (
         "--select",
-        "+user_activity_1d",
+        "+user_activity_30d",
         "+user_session",
-        "+item_activity_1d",
+        "+item_activity_30d",
         "--threads",
         "4",
     )
     found = []
     for start in range(5):
         for arguments in (("--full-refresh",), ()):
-            build = dbt_session(tmp_path / str(start), variables, *select, *arguments)
+            home, project = tmp_path / str(start), few_scales
+            build = dbt_session(home, variables, *select, *arguments, project=project)
             assert build.returncode == 0, build.output
             found.append(published_bytes(build.home))
     assert len(found[0]) == 3

@@ -11,11 +11,9 @@ What holds instead, and is tested with E12, is that no other row is written anew
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +23,6 @@ import duckdb
 import pytest
 
 from bare_project import bare_project
-from dbt_runner import DBT, ROOT
 from dbt_session import DbtSession
 from oracle import OracleConfig
 from same_tables import table_differences
@@ -63,30 +60,31 @@ def growth(rows: RawLog, rng: random.Random) -> list[RawLog]:
 @pytest.fixture(scope="module")
 def four_scales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with the scales 1h, 7d, 30d and all: the others are the same macros once more."""
-    project = bare_project(tmp_path_factory.mktemp("four_scales"))
-    for scale in ("1d", "90d", "365d"):
-        for model in (project / "models" / "features").glob(f"*/*_{scale}.sql"):
-            model.unlink()
-    return project
+    return bare_project(tmp_path_factory.mktemp("four_scales"), without=("1d", "90d", "365d"))
 
 
 @pytest.mark.parametrize(
-    ("seed", "config"),
-    [(8, None), pytest.param(4, WIDE, marks=pytest.mark.slow)],
-    ids=["8", "wide"],
+    ("seed", "config", "scales"),
+    [
+        (8, None, "few_scales"),
+        pytest.param(8, None, "four_scales", marks=pytest.mark.slow),
+        pytest.param(4, WIDE, "four_scales", marks=pytest.mark.slow),
+    ],
+    ids=["8", "8 at four scales", "wide"],
 )
 def test_any_sequence_of_builds_equals_a_full_refresh(
     seed: int,
     config: OracleConfig | None,
-    four_scales: Path,
+    scales: str,
     dbt_session: DbtSession,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     rows, config = random_log(seed, events=160, config=config)
-    home = tmp_path / "home"
+    home, project = tmp_path / "home", request.getfixturevalue(scales)
 
     def build(home: Path, variables: dict[str, Any]) -> Path:
-        done = dbt_session(home, variables, project=four_scales)
+        done = dbt_session(home, variables, project=project)
         assert done.returncode == 0, done.output
         return home
 
@@ -280,33 +278,19 @@ def test_who_did_nothing_sees_the_end_of_the_log_move(
         assert build.query(labels) == expected, busy_at
 
 
-def start_build(home: Path, variables: dict[str, Any], project: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [
-            *(str(DBT), "run", "--project-dir", str(project)),
-            *("--profiles-dir", str(project), "--vars", json.dumps(variables)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "SCALESPACE_HOME": str(home)},
-        cwd=ROOT,
-        start_new_session=True,
-    )
-
-
 def test_builds_that_are_killed_lose_nothing(
-    four_scales: Path, dbt_session: DbtSession, tmp_path: Path
+    few_scales: Path, dbt_session: DbtSession, tmp_path: Path
 ) -> None:
     rows, config = random_log(13, events=160)
     readings = growth(rows, random.Random(3))
     home = tmp_path / "home"
     _, variables = write_log(readings[0], tmp_path / "log", config)
-    assert dbt_session(home, variables, project=four_scales).returncode == 0
+    assert dbt_session(home, variables, project=few_scales).returncode == 0
 
     def counts() -> dict[str, int]:
         folder = Path(os.path.realpath(home / "features"))
         files = [*folder.iterdir(), *(folder.parent / "labels").iterdir()]
-        assert len(files) == 26
+        assert len(files) == 21
         return {
             file.name: duckdb.sql(f"select count(*) from '{file}'").fetchall()[0][0]
             for file in files
@@ -316,37 +300,32 @@ def test_builds_that_are_killed_lose_nothing(
     rng = random.Random(5)
     for reading in (readings[2], readings[4], readings[3]):
         _, variables = write_log(reading, tmp_path / "log", config)
-        process = start_build(home, variables, four_scales)
-        assert process.stdout is not None
+        process = dbt_session.start(home, variables, few_scales)
         # Up to the first model dbt only starts; from there on the moment is drawn.
-        for line in process.stdout:
-            if b"1 of " in line:
-                break
-        time.sleep(rng.uniform(0.1, 2.5))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait_for(f"  {rng.randint(1, 35)} of ")
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
         assert counts() == in_force
-    build = dbt_session(home, variables, project=four_scales)
+    build = dbt_session(home, variables, project=few_scales)
     assert build.returncode == 0, build.output
-    full = dbt_session(tmp_path / "full", variables, project=four_scales)
+    full = dbt_session(tmp_path / "full", variables, project=few_scales)
     assert table_differences(home, full.home) == []
     # Nothing that the killed builds had begun is left.
-    assert len(list((home / ".built" / "features").iterdir())) == 22
+    assert len(list((home / ".built" / "features").iterdir())) == 17
 
 
-def test_of_two_builds_at_once_the_second_says_so(four_scales: Path, tmp_path: Path) -> None:
+def test_of_two_builds_at_once_the_second_says_so(
+    few_scales: Path, dbt_session: DbtSession, tmp_path: Path
+) -> None:
     rows, config = random_log(13, events=160)
     _, variables = write_log(rows, tmp_path / "log", config)
-    first = start_build(tmp_path / "home", variables, four_scales)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if b"1 of " in line:
-            break
-    second = start_build(tmp_path / "home", variables, four_scales)
-    said, _ = second.communicate()
-    first.stdout.read()
-    assert first.wait() == 0
-    assert second.returncode != 0
-    (line,) = {line.strip() for line in said.decode().splitlines() if "scalespace: " in line}
-    assert "warehouse.duckdb cannot be opened" in line
-    assert "one process can hold it at a time" in line
+    first = dbt_session.start(tmp_path / "home", variables, few_scales)
+    first.wait_for("  1 of ")
+    first.send_signal(signal.SIGSTOP)  # or it may end before the second asks for the warehouse
+    second = dbt_session(tmp_path / "home", variables, project=few_scales)
+    first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0, first.output
+    assert second.returncode == 2
+    assert "warehouse.duckdb cannot be opened" in second.complaint
+    assert "one process can hold it at a time" in second.complaint

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+import warm_python
 from dbt_runner import ROOT
 from dbt_session import DbtSession
 from oracle import account
@@ -30,6 +30,7 @@ from streaming_replay import (
     Comparison,
     OnlineRowsInMemory,
     Published,
+    compile_in,
     home_beside,
     known_events,
     settle,
@@ -39,6 +40,7 @@ from streaming_replay import (
 from trainer.streaming.engine import Engine
 from trainer.streaming.events import Arrival, Verdict
 from trainer_runner import Trainer
+from warm_python import WarmPython
 
 FIRST_POSITION = 10**12
 BUILD_CLOCK_US = 1_900_000_000_000_000  # any day between the logs' ends and their future
@@ -127,6 +129,7 @@ def test_a_dirty_stream_gets_the_verdicts_and_rows_of_the_next_build(
     )
     clock = [datetime.fromtimestamp(last / 1_000_000, UTC) + timedelta(hours=1)]
     online = OnlineRowsInMemory()
+    compile_in(dbt_session, dataset, home)
     engine = Engine(dataset, home, online, clock=lambda: clock[0])
     sent = text_rows(path)[60:]
     answered = in_batches(engine, sent, rng)
@@ -181,13 +184,12 @@ def test_a_killed_stream_loses_nothing_and_counts_nothing_twice(
         # Some that were answered come again as well: the client did not hear it.
         left = events[:5] + left
         kill_after = rng.randrange(len(left)) if kills < 3 else None
-        process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("trainer")), "stream"],
+        process = WarmPython(
+            *("-m", "trainer", "stream"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "SCALESPACE_HOME": str(home)},
-            cwd=ROOT,
         )
         assert process.stdin is not None and process.stdout is not None
         sender = threading.Thread(target=send, args=(process, left, kill_after is None))
@@ -216,13 +218,8 @@ def test_a_killed_stream_loses_nothing_and_counts_nothing_twice(
 
     # What went online through Feast is what the log and the journal hold.
     users = sorted({str(event["user_id"]) for event in events})
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK_ONLINE, str(home), *users],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
+    asked = warm_python.run("-c", ASK_ONLINE, str(home), *users)
+    assert asked.returncode == 0, asked.stderr
     before = dict(
         duckdb.sql(
             f"select user_id, count(*) from '{shop_home}/labels/events.parquet' group by 1"
@@ -246,7 +243,7 @@ print(json.dumps(dict(zip(answer["user_id"], answer["event_count_all"]))))
 """
 
 
-def send(process: subprocess.Popen[bytes], events: list[dict[str, Any]], to_the_end: bool) -> None:
+def send(process: WarmPython, events: list[dict[str, Any]], to_the_end: bool) -> None:
     """Write events in small pieces, so that batches of many sizes come of it."""
     assert process.stdin is not None
     try:
@@ -366,17 +363,16 @@ def test_a_user_who_cannot_be_computed_does_not_hold_up_the_others(
 
 
 def test_an_event_on_which_the_dataset_file_fails_is_malformed(
-    shop_home: Path, tmp_path: Path
+    dbt_session: DbtSession, shop_home: Path, tmp_path: Path
 ) -> None:
     """It must not get into the journal, where it would stop every build."""
     shop = yaml.safe_load((ROOT / "data" / "shop.yml").read_text(encoding="utf-8"))
     place = {"sql": "case when location = 'nowhere' then error('no place') else location end"}
     dataset = {**shop, "columns": {**shop["columns"], "location": place}}
     home = home_beside(shop_home, tmp_path)
-    online = OnlineRowsInMemory()
-    engine = Engine(
-        write_dataset(dataset, tmp_path / "shop.yml"), home, online, clock=lambda: CLOCK
-    )
+    online, file = OnlineRowsInMemory(), write_dataset(dataset, tmp_path / "shop.yml")
+    compile_in(dbt_session, file, home)
+    engine = Engine(file, home, online, clock=lambda: CLOCK)
     good = shop_events(3, users=3)
     poison = {**good[0], "event_id": "poison", "location": "nowhere"}
     verdicts = engine.take([Arrival(event) for event in [good[0], poison, *good[1:]]])

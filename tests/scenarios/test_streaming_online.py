@@ -11,7 +11,7 @@ import yaml
 
 from dbt_runner import ROOT
 from dbt_session import DbtSession
-from streaming_replay import write_dataset
+from streaming_replay import compile_in, write_dataset
 
 USERS = 30
 
@@ -56,6 +56,7 @@ def test_streamed_rows_stay_until_a_build_knows_them(
     now = datetime.now(UTC)
     # One now, and one that is late by a year: the log's clock says when it came, and not that.
     instants = {"u001": now - timedelta(minutes=5), "u002": now - timedelta(days=365)}
+    compile_in(dbt_session, dataset, home)
     engine = Engine(dataset, home, StoredOnline(home))
     verdicts = engine.take(
         [

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,27 +14,32 @@ import pytest
 import yaml
 
 from dbt_runner import ROOT
+from dbt_session import DbtSession
 from streaming_replay import (
     CLOCK,
     OnlineRowsInMemory,
+    compile_in,
     home_beside,
     known_events,
     settle,
     shop_events,
     write_dataset,
 )
-from trainer.streaming.compiled import FOLDER, compile_statements
+from trainer.streaming.compiled import FOLDER
 from trainer.streaming.engine import Engine
 from trainer.streaming.events import Arrival, Verdict
 from trainer.streaming.journal import Journal
 from trainer.streaming.pruning import prune
 from trainer.terminal import journal_lines
+from warm_python import WarmPython
 
 LIMIT = 8
 
 
 @pytest.fixture(scope="module")
-def ruled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+def ruled(
+    dbt_session: DbtSession, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, Path]:
     """A log of its own with the bot rule: its dataset file, the log, the compiled statements."""
     folder = tmp_path_factory.mktemp("ruled")
     shop = yaml.safe_load((ROOT / "data" / "shop.yml").read_text(encoding="utf-8"))
@@ -44,7 +48,7 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     log.write_text("".join(lines[:200]), encoding="utf-8")
     rule = {"events_path": str(log), "bots": {"events_per_hour": LIMIT}}
     dataset = Path(write_dataset({**shop, **rule}, folder / "log.yml"))
-    compile_statements(str(dataset), folder / "home")
+    compile_in(dbt_session, str(dataset), folder / "home")
     return dataset, log, folder / "home" / FOLDER
 
 
@@ -163,13 +167,8 @@ def test_a_stream_that_is_told_to_stop_answers_what_it_took(
     home = home_beside(shop_home, tmp_path, shop_statements)
     monkeypatch.setenv("SCALESPACE_HOME", str(home))
     apply(home)
-    process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("trainer")), "stream"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    )
+    pipe = subprocess.PIPE
+    process = WarmPython("-m", "trainer", "stream", stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     events = shop_events(300, users=20, seed=31)
     lines = [json.dumps(event).encode() + b"\n" for event in events]

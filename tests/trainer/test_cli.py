@@ -20,6 +20,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from trainer.cli import app
+from warm_python import WarmPython
 
 COMMANDS = (
     *("build", "apply", "sync", "verify", "fit", "evaluate", "compare"),
@@ -524,9 +525,8 @@ def test_a_sync_is_repeated_until_it_is_told_to_end(
 ) -> None:
     path, home, _ = walked
     shutil.copytree(home, tmp_path / "home", symlinks=True)
-    command = [sys.executable, "-m", "trainer.cli", "sync", "--every", "1s", "--dataset", str(path)]
-    process = subprocess.Popen(
-        command,
+    process = WarmPython(
+        *("-m", "trainer", "sync", "--every", "1s", "--dataset", str(path)),
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"SCALESPACE_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"},

@@ -20,6 +20,7 @@ from streaming_replay import (
     Event,
     OnlineRowsInMemory,
     Published,
+    compile_in,
     home_beside,
     replay,
     settle,
@@ -53,6 +54,7 @@ class Replay:
 
 
 def replay_tail(
+    session: DbtSession,
     variables: dict[str, Any],
     built: Path,
     folder: Path,
@@ -64,12 +66,9 @@ def replay_tail(
     """Start from the first rows of a log, and stream the rest of it (or its first `stop`)."""
     head, events = split_log(variables, folder, head_rows)
     online, clock = OnlineRowsInMemory(), [tail_begins(events)]
-    engine = Engine(
-        write_dataset(head, folder / "head.yml"),
-        home_beside(built, folder),
-        online,
-        clock=lambda: clock[0],
-    )
+    dataset, home = write_dataset(head, folder / "head.yml"), home_beside(built, folder)
+    compile_in(session, dataset, home)
+    engine = Engine(dataset, home, online, clock=lambda: clock[0])
     full = Published(built, sorted(view.name for view in engine.views))
     comparison, verdicts = replay(engine, clock, online, events[:stop], full, sizes, settle_every)
     return Replay(comparison, verdicts, engine, online, clock, events)
@@ -81,10 +80,12 @@ def mixed_sizes(seed: int) -> Callable[[int], int]:
     return lambda _: rng.choice([1, 1, 1, 1, 2, 5, 20, 100])
 
 
-def test_the_end_of_the_bundled_log(shop_home: Path, tmp_path: Path) -> None:
+def test_the_end_of_the_bundled_log(
+    dbt_session: DbtSession, shop_home: Path, tmp_path: Path
+) -> None:
     """Late, duplicate and broken rows are among them; the first eight come one by one."""
     replayed = replay_tail(
-        SHOP, shop_home, tmp_path, 29_263, lambda batch: 1 if batch < 8 else 60, 5
+        dbt_session, SHOP, shop_home, tmp_path, 29_263, lambda batch: 1 if batch < 8 else 60, 5
     )
     replayed.engine.close()
     assert replayed.comparison.differences == []
@@ -134,8 +135,10 @@ def test_what_came_late_against_a_build_of_what_was_known_then(
 
 
 @pytest.mark.slow
-def test_a_million_cells_of_the_bundled_log(shop_home: Path, tmp_path: Path) -> None:
-    replayed = replay_tail(SHOP, shop_home, tmp_path, 26_263, mixed_sizes(1), 4)
+def test_a_million_cells_of_the_bundled_log(
+    dbt_session: DbtSession, shop_home: Path, tmp_path: Path
+) -> None:
+    replayed = replay_tail(dbt_session, SHOP, shop_home, tmp_path, 26_263, mixed_sizes(1), 4)
     replayed.engine.close()
     assert replayed.comparison.differences == []
     assert len(replayed.verdicts) == 3_600
@@ -155,7 +158,7 @@ def test_the_end_of_a_real_log(dbt_session: DbtSession, tmp_path: Path) -> None:
     assert built.returncode == 0, built.output
     folder = tmp_path / "replay"
     folder.mkdir()
-    replayed = replay_tail(arrived, built.home, folder, 30_000, mixed_sizes(2), 8)
+    replayed = replay_tail(dbt_session, arrived, built.home, folder, 30_000, mixed_sizes(2), 8)
     replayed.engine.close()
     assert replayed.comparison.differences == []
     print(f"{replayed.comparison.cells:,} cells at {replayed.comparison.steps:,} steps")

@@ -24,11 +24,12 @@ import yaml
 
 from feature_repo.atomic import replacing
 from feature_repo.errors import BadInput
-from trainer.build import PROJECT, explain_failure
+from trainer.build import DBT, PROJECT, explain_failure
 from trainer.dataset import REPOSITORY, find_dataset_file
 
 FOLDER = "streaming"  # in the home: the compiled project
 STAGING = ("base_events", "base_events__judged", "stg_events")
+COMPILED = ("resource_type:model", "resource_type:analysis")  # and none of the tests
 _ENTITY = "user"
 
 
@@ -207,10 +208,22 @@ def _width_us(scale: str) -> int:
 
 def _compile(variables: Mapping[str, Any], folder: Path, dataset_path: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "compile", "--quiet"]
+    code, output = _run_dbt(variables, folder)
+    if code != 0:
+        raise BadInput(explain_failure(output, dataset_path).replace("dbt build", "dbt compile"))
+    manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
+    # What dbt leaves in a home: nothing of it is needed any more.
+    for left in ("target", ".built", "reports"):
+        shutil.rmtree(folder / left, ignore_errors=True)
+    (folder / "warehouse.duckdb").unlink(missing_ok=True)
+    return manifest
+
+
+def _run_dbt(variables: Mapping[str, Any], folder: Path) -> tuple[int, list[str]]:
+    """Compile the project in a home of its own: a build may hold the warehouse of the real one."""
+    command = [sys.executable, "-c", DBT, "compile", "--quiet"]
     command += ["--no-use-colors", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    command += ["--vars", json.dumps(variables)]
-    # A home of its own: the warehouse of the real one may be held by a build.
+    command += ["--select", *COMPILED, "--vars", json.dumps(variables)]
     process = subprocess.run(
         command,
         cwd=REPOSITORY,
@@ -221,15 +234,7 @@ def _compile(variables: Mapping[str, Any], folder: Path, dataset_path: str) -> d
         errors="replace",
         check=False,
     )
-    if process.returncode != 0:
-        output = (process.stdout + process.stderr).splitlines()
-        raise BadInput(explain_failure(output, dataset_path).replace("dbt build", "dbt compile"))
-    manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
-    # What dbt leaves in a home: nothing of it is needed any more.
-    for left in ("target", ".built", "reports"):
-        shutil.rmtree(folder / left, ignore_errors=True)
-    (folder / "warehouse.duckdb").unlink(missing_ok=True)
-    return manifest
+    return process.returncode, (process.stdout + process.stderr).splitlines()
 
 
 def _fingerprint(dataset: str) -> str:

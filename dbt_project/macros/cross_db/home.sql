@@ -1,6 +1,7 @@
-{#- The folder of the run, absolute; made where it is missing. -#}
+{#- The folder of the run, absolute; made where it is missing. Asked for once a command, in a mapping that all its models share. -#}
 {% macro home() %}
-  {{- return(adapter.dispatch('home', 'scalespace')()) -}}
+  {%- if 'home' not in graph -%}{%- do graph.update({'home': adapter.dispatch('home', 'scalespace')()}) -%}{%- endif -%}
+  {{- return(graph['home']) -}}
 {% endmacro %}
 
 {% macro default__home() %}

@@ -111,8 +111,14 @@
   {{ return(relation is not none and relation.type == ('table' if file is none else 'view')) }}
 {% endmacro %}
 
-{#- Everything outside of the models that decides their values: the macros, and the dataset file but for where the log lies and what is told of it. -#}
+{#- Everything outside of the models that decides their values; hashed once a build, in a mapping that all its models share. -#}
 {% macro project_code() %}
+  {%- if 'project_code' not in graph -%}{%- do graph.update({'project_code': hash_of_project()}) -%}{%- endif -%}
+  {{ return(graph['project_code']) }}
+{% endmacro %}
+
+{#- The macros, and the dataset file but for where the log lies and what is told of it. -#}
+{% macro hash_of_project() %}
   {%- set parts = [] -%}
   {%- for key, macro in ref.manifest.macros.items() | sort(attribute='0') if macro.package_name == model.package_name -%}
     {%- do parts.append(macro.macro_sql) -%}

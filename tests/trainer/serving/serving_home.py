@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,8 @@ from typing import Any
 import httpx
 import synthetic_log as synthetic
 
-from dbt_runner import ROOT
 from trainer.serving.settings import ServingSettings
+from warm_python import WarmPython
 
 KEYS = ("encoder.hidden=8", "encoder.layers=1", "epochs=2", "learning_rate=0.01")
 NO_LIMIT = ServingSettings(requests_per_second=0, request_timeout_s=60)
@@ -39,7 +38,7 @@ class Served:
 class Running:
     """A started server, and what it has logged."""
 
-    process: subprocess.Popen[str]
+    process: WarmPython
     lines: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -67,16 +66,13 @@ class Running:
 @contextmanager
 def server(served: Served, *arguments: str, port: int = 0, **environment: str) -> Iterator[Running]:
     """``trainer serve`` on a home, up and answering."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "trainer.cli", "serve", "--dataset", str(served.dataset)),
-            # The home is not dbt's: there is no SQL that could take events in.
-            *("--port", str(port), "--no-events", *arguments),
-        ],
+    process = WarmPython(
+        *("-m", "trainer", "serve", "--dataset", str(served.dataset)),
+        # The home is not dbt's: there is no SQL that could take events in.
+        *("--port", str(port), "--no-events", *arguments),
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "SCALESPACE_HOME": str(served.home), **environment},
-        cwd=ROOT,
     )
     running = Running(process)
     assert process.stderr is not None
