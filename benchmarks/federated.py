@@ -43,7 +43,7 @@ def measure(arguments: argparse.Namespace) -> Result:
         off = ["tasks.next_item=0", "tasks.next_category=0", f"seed={arguments.seed}"]
         data = read_training_set(home, load_config(None, off), ("recurrent",), print)
         for name, keys in (
-            ("central", [f"epochs={EPOCHS}"]),
+            ("central", [f"epochs={EPOCHS}", "stopping.refit=false"]),
             ("by location", ["federated.by=location"]),
             ("by users, 8 clients", ["federated.by=users"]),
             ("by users, 8 clients, clipped", ["federated.by=users", "federated.user_clip=0.5"]),

@@ -1,4 +1,4 @@
-"""Time and peak memory of whole processes, and the results as JSON and as tables."""
+"""Time and peak memory of whole processes, and the results as JSON."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.settings import SEED
+from benchmarks.tables import cell, render
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -159,6 +160,15 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add the option of a benchmark that takes hours and goes on where an earlier run ended."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what an earlier run, finished or not, measured with the same parameters",
+    )
+
+
 def size(text: str) -> int:
     """Read a number of rows, events or users from the command line: 100 or more."""
     if not text.isdecimal() or int(text) < 100:
@@ -241,7 +251,7 @@ class Result:
     def add(self, **cells: Any) -> None:
         """Add a row, and say so: a run takes long."""
         self.rows.append(cells)
-        print("  " + "  ".join(_cell(value) for value in cells.values()), flush=True)
+        print("  " + "  ".join(cell(value) for value in cells.values()), flush=True)
 
     def finish(self, folder: Path = RESULTS) -> Path:
         """Print the table, write the JSON and return its path.
@@ -261,9 +271,27 @@ class Result:
         }
         print("\n" + render(content))
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.name}{'-trial' if self.trial else ''}.json"
-        path.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
-        return path
+        path = self._path(folder, self.trial)
+        # Whole or not at all: a run that is stopped here would lose what it has measured before.
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
+        return fresh.replace(path)
+
+    def earlier_rows(self, folder: Path) -> list[dict[str, Any]]:
+        """Return the rows of an earlier run, unfinished or not, with the same parameters.
+
+        Empty where the versions of what is compared were others.
+        """
+        for trial in (True, False):
+            path = self._path(folder, trial)
+            if path.exists():
+                content = json.loads(path.read_text())
+                if (content["parameters"], content["versions"]) == (self.parameters, versions()):
+                    return content["rows"]
+        return []
+
+    def _path(self, folder: Path, trial: bool) -> Path:
+        return folder / f"{self.name}{'-trial' if trial else ''}.json"
 
 
 def _plain(value: Any) -> Any:
@@ -299,57 +327,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
-
-
-def render(content: Mapping[str, Any]) -> str:
-    """Return a result as Markdown: its machine, its table and its aims."""
-    hardware, software = content["machine"], content["versions"]
-    sizes = ", ".join(f"{name} {_cell(value)}" for name, value in content["parameters"].items())
-    lines = [
-        f"{content['title']}: {sizes}.",
-        f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB, "
-        f"{hardware['system']}; " + ", ".join(f"{k} {v}" for k, v in software.items()) + "; "
-        f"{content['finished_at'][:10]}.",
-    ]
-    if content["trial"]:
-        lines.append("**A trial at other sizes than those of the aims.**")
-    lines += ["", table(content["rows"])]
-    if content["aims"]:
-        lines += [""]
-        for aim in content["aims"]:
-            bound = "at most" if aim["at_most"] else "at least"
-            verdict = "met" if aim["met"] else "**not met**"
-            lines.append(
-                f"* {aim['aim']}: {_cell(aim['figure'])} ({bound} {_cell(aim['limit'])}: {verdict})"
-            )
-    return "\n".join(lines)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return `rows` as a Markdown table. Columns stand in the order of their first appearance."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    numeric = [not isinstance(rows[0].get(name), str) for name in columns] if rows else []
-
-    def line(values: Iterable[str]) -> str:
-        padded = (
-            value.rjust(width) if number else value.ljust(width)
-            for value, width, number in zip(values, widths, numeric, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = [("-" * (w - 1) + ":") if n else "-" * w for w, n in zip(widths, numeric, strict=True)]
-    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_cell, value))
-    return str(value)

@@ -8,7 +8,8 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks.measurement import RESULTS, render
+from benchmarks.measurement import RESULTS
+from benchmarks.tables import render
 
 PAGES = (RESULTS.parent / "README.md", RESULTS.parent / "peers.md")
 _PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)

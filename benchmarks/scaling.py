@@ -22,9 +22,9 @@ from benchmarks.measurement import (
     Finished,
     Result,
     add_common_arguments,
+    add_resume,
     run_module,
     size,
-    versions,
     working_folder,
 )
 from benchmarks.process_tree import run_tree
@@ -111,14 +111,8 @@ def duckdb_rows(
 
 
 def measured_before(result: Result, folder: Path) -> list[dict[str, Any]]:
-    """Return Spark's rows of an earlier run, unfinished or not, with the same parameters."""
-    for ending in ("-trial", ""):
-        path = folder / f"{result.name}{ending}.json"
-        if path.exists():
-            content = json.loads(path.read_text())
-            if content["parameters"] == result.parameters and content["versions"] == versions():
-                return [row for row in content["rows"] if row.get("engine", SPARK) == SPARK]
-    return []
+    """Return Spark's rows of an earlier run; see ``Result.earlier_rows``."""
+    return [row for row in result.earlier_rows(folder) if row.get("engine", SPARK) == SPARK]
 
 
 def check_equal(rows: list[dict[str, Any]]) -> None:
@@ -225,10 +219,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=size, nargs="+", default=SCALING_EVENTS)
     parser.add_argument("--memory", default="6g", help="of Spark's Java process")
-    parser.add_argument(
-        "--resume", action="store_true", help="keep what an unfinished run has measured"
-    )
     add_common_arguments(parser)
+    add_resume(parser)
     arguments = parser.parse_args()
     for result in scaling(arguments):
         print(result.finish(arguments.results))

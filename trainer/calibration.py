@@ -42,6 +42,51 @@ def platt(logits: NDArray, labels: NDArray) -> tuple[float, float]:
     return float(slope), float(intercept)
 
 
+def softmax_slope(logits: NDArray, labels: NDArray, weights: NDArray) -> float:
+    """The number by which all logits are multiplied at the least weighted log-loss.
+
+    Parameters
+    ----------
+    logits
+        # [rows, classes], minus infinity for what is impossible
+    labels
+        # [rows], places among the classes
+    weights
+        # [rows], how much each row counts
+
+    Returns
+    -------
+    slope
+        At most 1, as in :func:`platt`; 1 too where fewer than 20 rows count, or where the best
+        slope would turn the ranking round.
+
+    Notes
+    -----
+    One over the temperature of Guo et al. 2017, "On calibration of modern neural networks". The
+    loss is convex in the slope, so halving finds where its derivative changes sign.
+    """
+    counted = (weights > 0) & np.isfinite(logits[np.arange(len(labels)), labels])
+    if counted.sum() < _FEWEST:
+        return 1.0
+    logits, labels, weights = logits[counted].astype(np.float64), labels[counted], weights[counted]
+    possible = np.isfinite(logits)
+    logits = np.where(possible, logits - logits.max(axis=1, keepdims=True), 0.0)
+    own = logits[np.arange(len(labels)), labels]
+
+    def derivative(slope: float) -> float:
+        chances = np.where(possible, np.exp(slope * logits), 0.0)
+        chances /= chances.sum(axis=1, keepdims=True)
+        return float((weights * ((chances * logits).sum(axis=1) - own)).sum())
+
+    low, high = 0.0, 1.0
+    if not derivative(low) < 0 < derivative(high):
+        return 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if derivative(middle) < 0 else (low, middle)
+    return high
+
+
 def slope_over_time(logits: NDArray, labels: NDArray, folds: NDArray) -> float:
     """How far logits may be believed of a time that is still to come.
 

@@ -29,6 +29,11 @@ class Checkpoint:
         self.path = path
         self.resume = resume
 
+    @property
+    def again(self) -> Checkpoint:
+        """That of the same fit when it learns once more, from all rows."""
+        return Checkpoint(self.path.with_suffix(".again.pt"), self.resume)
+
     def read(self) -> dict[str, Any] | None:
         """The last state written; ``None`` where there is none, or none is wanted.
 
@@ -47,8 +52,9 @@ class Checkpoint:
             torch.save(state, fresh)
 
     def clear(self) -> None:
-        """Remove the file: the fit is done."""
+        """Remove the files: the fit is done."""
         self.path.unlink(missing_ok=True)
+        self.again.path.unlink(missing_ok=True)
 
 
 def checkpoint_of(home: Path, resume: bool, **identity: Any) -> Checkpoint:

@@ -212,6 +212,10 @@ class StoppingConfig(_Frozen):
     by: Literal["time", "user"] = "time"
     share: float = Field(default=0.15, ge=0, lt=0.9)
     patience: int = Field(default=5, ge=1)
+    refit: bool = Field(
+        default=True,
+        description="when the epochs are known, learn anew from all rows, also those that chose",
+    )
 
 
 class FederatedConfig(_Frozen):

@@ -14,10 +14,11 @@ from torch.nn import functional
 from trainer.chunks import batches
 from trainer.config import FitConfig
 from trainer.early_stopping import EarlyStopping
+from trainer.losses import LEAST_WEIGHT, encode_batch
 from trainer.models.heads import ConversionHead
 from trainer.models.network import Network
 from trainer.tensors import Targets, Tensors
-from trainer.training import LEAST_WEIGHT, chunks_of, encode_batch
+from trainer.training import chunks_of
 
 _BATCH = 256
 

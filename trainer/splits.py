@@ -10,7 +10,8 @@ dataset file; where they follow from quantiles of the events, deleting events mo
 
 Early stopping needs rows that training does not see. Taking them from the validation part would
 let events after ``train_end`` choose the epoch and so the weights. They are therefore carved out
-of the training part, in time (its last share) or by users; the validation part only reports.
+of the training part, in time (its last share) or by users; the validation part only reports. When
+they have chosen, a network learns anew from them too (:mod:`trainer.refitting`).
 
 Users can be held out whole, beside the cuts in time (:mod:`trainer.held_out`): training then knows
 no event of theirs, and the validation and the test part are of nobody else.

@@ -95,6 +95,14 @@ class Targets:
         """The same without the conversions."""
         return replace(self, conversions=torch.zeros_like(self.conversions))
 
+    def with_stopping(self, stop: Targets) -> Targets:
+        """These, and what chose the epoch; conversions of that stay apart, to calibrate by."""
+        return replace(
+            self,
+            next_action=self.next_action + stop.next_action,
+            next_time=self.next_time + stop.next_time,
+        )
+
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
         return _on(self, device)

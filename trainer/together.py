@@ -13,10 +13,11 @@ from trainer.config import FitConfig
 from trainer.models.base import Training, silent
 from trainer.models.network import Network
 from trainer.progress import untracked
+from trainer.refitting import train_twice
 from trainer.team import Team
-from trainer.training import Epoch, reproducible, train_rows
+from trainer.training import Epoch, reproducible
 from trainer.training_rows import StoredRows
-from trainer.training_set import FIT, STOP, PreparedRows
+from trainer.training_set import EVERY, FIT, STOP, PreparedRows
 
 _APART = 1_000_003  # between the seeds of two processes: each draws dropout of its own
 
@@ -33,8 +34,8 @@ class Job:
         Sizes and groups, see :class:`trainer.models.network.Network`.
     folder
         Where the rows are.
-    stops
-        Whether there are rows to stop by.
+    parts
+        Folders of the rows that there are.
     checkpoint
         The first process' file; ``None`` where it keeps none.
     resume
@@ -44,7 +45,7 @@ class Job:
     config: dict[str, Any]
     network: dict[str, Any]
     folder: str
-    stops: bool
+    parts: list[str]
     checkpoint: str | None
     resume: bool
 
@@ -60,19 +61,19 @@ def train_together(
             config.model_dump(),
             network.sizes,
             str(prepared.folder.resolve()),
-            prepared.stop is not None,
+            [part for part in (FIT, STOP, EVERY) if getattr(prepared, part) is not None],
             None if checkpoint is None else str(checkpoint.path.resolve()),
             checkpoint is not None and checkpoint.resume,
         )
         team.told(asdict(job))
         training.report(f"training in {team.size} processes, each with its share of the users")
-    # One more head must not move what dropout draws for the others.
-    torch.manual_seed(config.seed)
-    curve = train_rows(
+    curve = train_twice(
         network,
         prepared.fit,
         prepared.stop,
+        prepared.every,
         config,
+        config.seed,
         training.report,
         training.track,
         checkpoint,
@@ -90,13 +91,15 @@ def follow(team: Team, device: torch.device) -> None:
     with reproducible(config.seed, config.threads):
         network = Network(config, **job.network).to(device)
         folder = Path(job.folder)
-        fit, stop = (
-            StoredRows(folder / part, config, device, team) if wanted else None
-            for part, wanted in ((FIT, True), (STOP, job.stops))
+        fit, stop, every = (
+            StoredRows(folder / part, config, device, team) if part in job.parts else None
+            for part in (FIT, STOP, EVERY)
         )
         assert fit is not None
-        torch.manual_seed(config.seed + _APART * team.rank)
         # To go on from, as the first does; it is the first that writes.
         checkpoint = Checkpoint(Path(job.checkpoint), job.resume) if job.checkpoint else None
-        train_rows(network, fit, stop, config, silent, untracked, checkpoint, team=team)
+        seed = config.seed + _APART * team.rank
+        train_twice(
+            network, fit, stop, every, config, seed, silent, untracked, checkpoint, team=team
+        )
         team.gathered(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,33 +14,34 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainer.checkpoints import Checkpoint
 from trainer.chunks import Batch, Chunks, make_chunks
 from trainer.config import FitConfig
 from trainer.early_stopping import EarlyStopping
+from trainer.losses import LEAST_WEIGHT, TASKS, batch_losses
 from trainer.models.base import Report, unwatched
 from trainer.models.network import Network
-from trainer.models.next_time_head import pinball
 from trainer.progress import Track, untracked
 from trainer.team import ALONE, Team
 from trainer.tensors import Targets, Tensors
 from trainer.training_rows import HeldRows, Part, Rows
 
-LEAST_WEIGHT = 1e-6  # of a batch without a label of the task
 _ROWS = 8192  # whose roll-ups are encoded at a time, where no gradient is wanted
-_TASKS = 3  # next action, conversion, time to the next event
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the learning curve; ``stop_loss`` is ``None`` without rows to stop by."""
+    """One line of the learning curve; ``stop_loss`` is ``None`` without rows to stop by.
+
+    ``rate`` is the learning rate of its steps, 0 where each client had its own.
+    """
 
     number: int
     loss: float
     stop_loss: float | None
     seconds: float
+    rate: float = 0.0
 
 
 @contextlib.contextmanager
@@ -94,6 +95,7 @@ def train_rows(
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Epoch], None] = unwatched,
     team: Team = ALONE,
+    rates: Sequence[float] = (),
 ) -> list[Epoch]:
     """Train in place and leave the weights of the best epoch in the network.
 
@@ -116,6 +118,8 @@ def train_rows(
         Takes each epoch.
     team
         The processes that train together, each with its share of the rows.
+    rates
+        Learning rates of the epochs where both are known, as there are no rows to find them by.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def train_rows(
     loop = _Loop(network, config, team)
     if checkpoint is not None and (state := checkpoint.read()) is not None:
         loop.load_state_dict(state)
-        report(f"going on after epoch {len(loop.curve)} of {config.epochs}")
+        report(f"going on after epoch {len(loop.curve)} of {len(rates) or config.epochs}")
     tasks = config.tasks
     shares = torch.tensor([tasks.next_action, tasks.conversion, tasks.next_time]).to(fit.device)
     losses: nn.Module = _BatchLosses(network)
@@ -136,12 +140,16 @@ def train_rows(
             forward_sync_buffers=False,
             find_unused_parameters=network.conversion is not None,
         )
-    while len(loop.curve) < config.epochs and not loop.stopping.enough:
+    epochs = len(rates) or config.epochs
+    while len(loop.curve) < epochs and not loop.stopping.enough:
         number, begun = len(loop.curve) + 1, time.perf_counter()
+        if rates:
+            loop.rate = rates[number - 1]
+        rate = loop.rate
         network.train()
-        total, weight = shares.new_zeros(_TASKS), shares.new_zeros(_TASKS)
+        total, weight = shares.new_zeros(TASKS), shares.new_zeros(TASKS)
         steps, laid_out = fit.epoch(config.batch, loop.random)
-        for part, batch in track(laid_out, steps, f"epoch {number}/{config.epochs}"):
+        for part, batch in track(laid_out, steps, f"epoch {number}/{epochs}"):
             sums, weights = losses(part, batch)
             # The mean is over all processes' labels, of which one may have more than another. What
             # DDP makes of the gradients is their mean, and their sum is wanted.
@@ -156,13 +164,13 @@ def train_rows(
             stop_loss = _mean_loss(network, stop, shares, config.batch, team)
             loop.schedule.step(stop_loss)
             loop.stopping.is_enough(stop_loss)
-        epoch = Epoch(number, mean, stop_loss, time.perf_counter() - begun)
+        epoch = Epoch(number, mean, stop_loss, time.perf_counter() - begun, rate)
         loop.curve.append(epoch)
         if checkpoint is not None:
             state = loop.state_dict()
             if team.rank == 0:
                 checkpoint.write(state)
-        report(_line(epoch, config.epochs))
+        report(_line(epoch, epochs))
         watch(epoch)
     loop.stopping.restore()
     network.eval()
@@ -188,6 +196,15 @@ class _Loop:
         )
         self.stopping = EarlyStopping(network, config.stopping.patience)
         self.curve: list[Epoch] = []
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = rate
 
     def step(self, loss: Tensor) -> None:
         """Move the weights."""
@@ -235,25 +252,19 @@ class _BatchLosses(nn.Module):
         self.network = network
 
     def forward(self, part: Part, batch: Batch) -> tuple[Tensor, Tensor]:
-        """See :func:`_losses`; a batch of others' chunks alone is nothing to all weights."""
+        """See :func:`trainer.losses.batch_losses`.
+
+        A batch of others' chunks alone is nothing to all weights.
+        """
         if not len(batch.examples):
             nothing = torch.stack([weight.sum() for weight in self.network.parameters()]).sum() * 0
-            return nothing.expand(_TASKS), nothing.detach().new_zeros(_TASKS)
-        return _losses(self.network, part.tensors, part.targets, batch, part.rows)
+            return nothing.expand(TASKS), nothing.detach().new_zeros(TASKS)
+        return batch_losses(self.network, part.tensors, part.targets, batch, part.rows)
 
 
 def chunks_of(tensors: Tensors, rows: NDArray[np.int64], config: FitConfig) -> Chunks:
     """Chunks in which each of some examples is scored once."""
     return make_chunks(tensors.first[rows], tensors.last[rows], config.chunk, config.burn_in)
-
-
-def encode_batch(network: Network, tensors: Tensors, batch: Batch) -> Tensor:
-    """The encoder's state at the last event of each scored example; # [scored, hidden]."""
-    positions = torch.from_numpy(batch.positions).to(tensors.actions.device)
-    hidden, _ = network.encoder(*tensors.events(positions))
-    # Of a flat view: one index instead of two costs half, forwards and backwards.
-    flat = torch.from_numpy(batch.rows * batch.positions.shape[1] + batch.steps)
-    return hidden.flatten(0, 1).index_select(0, flat.to(hidden.device))
 
 
 @torch.no_grad()
@@ -270,86 +281,16 @@ def settled(network: Network, tensors: Tensors) -> Tensors:
     return replace(tensors, context=torch.cat(parts), rollups=())
 
 
-def _losses(
-    network: Network, tensors: Tensors, targets: Targets, batch: Batch, rows: NDArray[np.int64]
-) -> tuple[Tensor, Tensor]:
-    """Weighted sums of the losses in one batch of chunks, and the weights; # [tasks] each."""
-    encoded = encode_batch(network, tensors, batch)
-    places = rows[batch.examples]
-    chosen = torch.from_numpy(places).to(encoded.device)
-    rollups = [each.batch(places) for each in tensors.rollups]
-    context = network.whole_context(tensors.context[chosen], rollups)
-    sums, weights = [], []
-    for losses, weight in (
-        _next_action_losses(network, tensors, targets, encoded, context, chosen),
-        _conversion_losses(network, tensors, targets, encoded, context, chosen),
-        _next_time_losses(network, tensors, targets, encoded, context, chosen),
-    ):
-        sums.append((losses * weight).sum())
-        weights.append(weight.sum())
-    return torch.stack(sums), torch.stack(weights)
-
-
-def _next_action_losses(
-    network: Network,
-    tensors: Tensors,
-    targets: Targets,
-    encoded: Tensor,
-    context: Tensor,
-    chosen: Tensor,
-) -> tuple[Tensor, Tensor]:
-    if network.head is None:
-        return encoded.new_zeros(1), encoded.new_zeros(1)
-    logits = network.head(encoded, context, tensors.closed[chosen])
-    # An unknown label is the first state at no weight.
-    labels = tensors.labels[chosen].clamp(min=0)
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    return losses, targets.next_action[chosen]
-
-
-def _conversion_losses(
-    network: Network,
-    tensors: Tensors,
-    targets: Targets,
-    encoded: Tensor,
-    context: Tensor,
-    chosen: Tensor,
-) -> tuple[Tensor, Tensor]:
-    # A head that does not learn here must not draw the dropout of those that do.
-    if network.conversion is None or not (weights := targets.conversions[chosen]).any():
-        return encoded.new_zeros(1), encoded.new_zeros(1)
-    logits = network.conversion(encoded, context)
-    losses = functional.binary_cross_entropy_with_logits(
-        logits, tensors.conversions[chosen], reduction="none"
-    )
-    return losses, weights
-
-
-def _next_time_losses(
-    network: Network,
-    tensors: Tensors,
-    targets: Targets,
-    encoded: Tensor,
-    context: Tensor,
-    chosen: Tensor,
-) -> tuple[Tensor, Tensor]:
-    if network.next_time is None:
-        return encoded.new_zeros(1), encoded.new_zeros(1)
-    quantiles = network.next_time(encoded, context)
-    losses = pinball(quantiles, tensors.waits[chosen], tensors.watched[chosen])
-    return losses, targets.next_time[chosen]
-
-
 @torch.no_grad()
 def _mean_loss(
     network: Network, stop: Rows, shares: Tensor, size: int, team: Team = ALONE
 ) -> float:
     network.eval()
-    total, weight = shares.new_zeros(_TASKS), shares.new_zeros(_TASKS)
+    total, weight = shares.new_zeros(TASKS), shares.new_zeros(TASKS)
     for part, batch in stop.epoch(size)[1]:
         if not len(batch.examples):
             continue
-        sums, weights = _losses(network, part.tensors, part.targets, batch, part.rows)
+        sums, weights = batch_losses(network, part.tensors, part.targets, batch, part.rows)
         total += sums
         weight += weights
     total, weight = team.total(total), team.total(weight)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.config import FitConfig
 from trainer.models.base import Training
 from trainer.scratch import scratch_folder
 from trainer.tensors import Targets, Tensors
@@ -20,7 +21,7 @@ from trainer.training_rows import BUFFER_BYTES, HeldRows, Rows, StoredRows, stor
 if TYPE_CHECKING:
     from trainer.models.recurrent import Recurrent
 
-FIT, STOP = "fit", "stop"  # folders of stored rows
+FIT, STOP, EVERY = "fit", "stop", "every"  # folders of stored rows
 _FIXED_BYTES = 64  # of a row, beside its context
 
 
@@ -32,6 +33,8 @@ class PreparedRows:
     ----------
     fit, stop
         Rows to learn from, and rows that choose the epoch, where there are any.
+    every
+        What is learned from the second time, where there is one.
     means
         # [columns], mean of each column of the context over the rows
     folder
@@ -42,6 +45,7 @@ class PreparedRows:
 
     fit: Rows
     stop: Rows | None
+    every: Rows | None
     means: NDArray[np.float32]
     folder: Path | None = None
     tensors: tuple[Tensors, Targets, Targets] | None = None
@@ -76,9 +80,12 @@ def prepared_rows(
     if held or training.clients is not None:  # a client's rows are picked out of all
         tensors, fit, stop = held_tensors(model, training, device)
         parts = (fit, stop) if conversions else (fit.without_conversions, stop.without_conversions)
+        stops = len(parts[1].rows) > 0
+        refits = stops and _refits(config) and training.clients is None
         yield PreparedRows(
             HeldRows(tensors, parts[0], config),
-            HeldRows(tensors, parts[1], config) if len(parts[1].rows) else None,
+            HeldRows(tensors, parts[1], config) if stops else None,
+            HeldRows(tensors, parts[0].with_stopping(parts[1]), config) if refits else None,
             tensors.context.mean(dim=0).cpu().numpy(),
             tensors=(tensors, fit, stop),
         )
@@ -86,12 +93,13 @@ def prepared_rows(
     most = BUFFER_BYTES // row_bytes
     with scratch_folder(training.scratch) as folder:
         sums, rows = np.zeros(len(model.context.columns)), 0
-        stores: list[Rows | None] = []
+        stores: dict[str, Rows | None] = {}
         counts = np.zeros(len(training.examples), dtype=bool)
-        for part in (FIT, STOP):
+        for part in (FIT, STOP, EVERY):
             chosen = counted(model, training, part, conversions)
-            if not len(chosen):
-                stores.append(None)
+            refits = _refits(config) and stores.get(STOP) is not None
+            if not len(chosen) or (part == EVERY and not refits):
+                stores[part] = None
                 continue
 
             def encoded(
@@ -107,11 +115,17 @@ def prepared_rows(
 
             owners = training.examples.owners[chosen]
             store_rows(folder / part, owners, most, encoded, config)
-            stores.append(StoredRows(folder / part, config, device, training.team))
+            stores[part] = StoredRows(folder / part, config, device, training.team)
             counts[chosen] = True
-        assert stores[0] is not None
+        learned = stores[FIT]
+        assert learned is not None
         means = (sums / rows).astype(np.float32)
-        yield PreparedRows(stores[0], stores[1], means, folder)
+        yield PreparedRows(learned, stores[STOP], stores[EVERY], means, folder)
+
+
+def _refits(config: FitConfig) -> bool:
+    """Whether rows that chose the epoch are learned from: not those of conversions."""
+    return config.stopping.refit and config.tasks.next_action + config.tasks.next_time > 0
 
 
 def held_tensors(
@@ -130,7 +144,10 @@ def targets_of(
     rows: NDArray[np.int64],
     conversions: bool = True,
 ) -> Targets:
-    """How much the labels of some rows count, to learn from or to stop by."""
+    """How much the labels of some rows count, to learn from, to stop by, or the second time."""
+    if part == EVERY:
+        fit, stop = (targets_of(model, training, each, rows, conversions) for each in (FIT, STOP))
+        return fit.with_stopping(stop)
     masks = [getattr(training, name)[rows] for name in (part, f"conversion_{part}", f"wait_{part}")]
     found = model.targets(training.examples.landmarks[rows], *masks)
     return found if conversions else found.without_conversions
@@ -140,6 +157,9 @@ def counted(
     model: Recurrent, training: Training, part: str, conversions: bool
 ) -> NDArray[np.int64]:
     """Rows of which any label counts."""
+    if part == EVERY:
+        stop = counted(model, training, STOP, conversions=False)
+        return np.union1d(counted(model, training, FIT, conversions), stop)
     tasks = model.config.tasks
     rows = getattr(training, part) & (tasks.next_action > 0)
     rows = rows | (getattr(training, f"wait_{part}") & (tasks.next_time > 0))

@@ -1,6 +1,16 @@
 """The table of quality is made of what compare.json holds, and says who was better."""
 
-from benchmarks.quality import Asked, aims, rows
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import quality
+from benchmarks.measurement import Result
+from benchmarks.quality import LOGS, Asked, aims, rows
 
 METRICS = {
     "marginal": {"next_action": {"log_loss": 0.9}, "conversion_7d": {"average_precision": 0.2}},
@@ -16,7 +26,7 @@ METRICS = {
         },
         "next_action.cold_users": {"log_loss": 0.1},
         "next_item": {"mrr_20": 0.4},
-        "conversion_7d": {"average_precision": 0.25, "log_loss": 0.3, "ece": 0.01},
+        "conversion_7d": {"average_precision": 0.25, "log_loss": 0.3, "ece": 0.01, "base": 0.2},
     },
 }
 
@@ -38,6 +48,17 @@ def test_each_task_is_judged_by_its_figures_against_the_best_baseline() -> None:
     assert found["conversion_7d", "log_loss"]["best baseline"] is None
 
 
+def test_a_conversion_stands_beside_the_share_that_converted() -> None:
+    (ours, theirs), *_ = (
+        (row["converted"], row["of theirs"])
+        for row in rows("moodle_courses", METRICS)
+        if row["task"] == "conversion_7d"
+    )
+    assert (ours, theirs) == (0.2, 0.023)
+    (action,) = (r for r in rows("moodle_courses", METRICS) if r["task"] == "next_action")
+    assert (action["converted"], action["of theirs"]) == (None, None)
+
+
 def test_aims_are_met_or_not_by_the_figure() -> None:
     (action,) = (r for r in rows("purchase_cards", METRICS) if r["task"] == "next_action")
     loss, calibration = aims(action)
@@ -51,3 +72,61 @@ def test_aims_are_met_or_not_by_the_figure() -> None:
 def test_better_is_by_the_metric() -> None:
     assert Asked("t", "log_loss", at_most=True).better(0.1, 0.2)
     assert not Asked("t", "mrr_20").better(0.1, 0.2)
+
+
+def measured(
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logs: tuple[str, ...] = LOGS,
+    seeds: int = 3,
+    stops_at: str = "",
+) -> tuple[list[str], Result]:
+    """The logs that a resumed run compares, and its result; it may be stopped at one of them."""
+    compared = []
+
+    def compare(log: str, *_: object) -> quality.Metrics:
+        if log == stops_at:
+            raise KeyboardInterrupt
+        compared.append(log)
+        return METRICS
+
+    monkeypatch.setattr(quality, "_compare", compare)
+    monkeypatch.setattr(quality, "_events", lambda log: results)
+    asked = argparse.Namespace(
+        logs=logs, seeds=seeds, seed=7, resume=True, work=None, results=results
+    )
+    return compared, quality.measure(asked)
+
+
+def test_a_run_goes_on_where_another_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path, monkeypatch, stops_at=LOGS[2])
+    # One log more is still a part of the run; the rest makes it whole.
+    compared, result = measured(tmp_path, monkeypatch, logs=("movielens",))
+    assert (compared, result.trial) == (["movielens"], True)
+    result.finish(tmp_path)
+    compared, result = measured(tmp_path, monkeypatch)
+    assert (compared, result.trial) == (list(LOGS[2:-1]), False)
+    per_log = len(list(rows("cdnow", METRICS)))
+    assert [row["log"] for row in result.rows] == [log for log in LOGS for _ in range(per_log)]
+    assert result.aims == [aim for log in LOGS for row in rows(log, METRICS) for aim in aims(row)]
+
+
+def test_what_other_settings_gave_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(tmp_path, monkeypatch)[1].finish(tmp_path)
+    assert measured(tmp_path, monkeypatch)[0] == []
+    compared, result = measured(tmp_path, monkeypatch, seeds=1)
+    assert (compared, result.trial) == (list(LOGS), True)
+    monkeypatch.setattr(quality, "OVERRIDES", ("tasks.conversion=1", "encoder.cell=gru"))
+    assert measured(tmp_path, monkeypatch)[0] == list(LOGS)
+
+
+def test_a_stopped_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(tmp_path, monkeypatch, logs=LOGS[:1])[1].finish(tmp_path)
+    whole = json.loads((tmp_path / "quality-trial.json").read_text())["rows"]
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        measured(tmp_path, monkeypatch, logs=LOGS[:2])
+    assert json.loads((tmp_path / "quality-trial.json").read_text())["rows"] == whole

@@ -96,7 +96,8 @@ def test_two_processes_end_where_one_does(
     one = fitted(config, toy_training(labels, config))
     assert two["loss"] == pytest.approx([epoch.loss for epoch in one.curve], abs=1e-6)
     for name, weights in one.network.state_dict().items():
-        assert two["weights"][name].numpy() == pytest.approx(weights.numpy(), abs=2e-6), name
+        # Sums of float32 in another order, over all steps of two fits; wrong means are 1e-3 off.
+        assert two["weights"][name].numpy() == pytest.approx(weights.numpy(), abs=1e-5), name
 
 
 # Dropout too: the random numbers of each process are part of what goes on.

@@ -19,18 +19,12 @@ from trainer.chunks import Batch, batches
 from trainer.config import FitConfig
 from trainer.early_stopping import EarlyStopping
 from trainer.federated.flower import Weights, run_rounds
+from trainer.losses import LEAST_WEIGHT, batch_losses
 from trainer.models.base import Report
 from trainer.models.network import Network
 from trainer.team import ALONE
 from trainer.tensors import Targets, Tensors
-from trainer.training import (
-    LEAST_WEIGHT,
-    Epoch,
-    _losses,
-    _mean_loss,
-    chunks_of,
-    train,
-)
+from trainer.training import Epoch, _mean_loss, chunks_of, train
 from trainer.training_rows import HeldRows
 
 
@@ -143,7 +137,7 @@ def train_locally(
         for batch in batches(chunks, last, config.batch, random):
             every = []
             for part in by_user(batch, tensors.first[rows]):
-                sums, weights = _losses(network, tensors, fit, part, rows)
+                sums, weights = batch_losses(network, tensors, fit, part, rows)
                 every.append((shares * sums / weights.clamp(min=LEAST_WEIGHT)).sum())
             clipped_mean_gradient(network, every, config.federated.user_clip)
             optimizer.step()

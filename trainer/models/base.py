@@ -45,7 +45,7 @@ class Training:
         The training part, whole.
     fit, stop
         # [rows] of ``examples``: rows with a next action to learn from, and rows whose next action
-        only says when to stop
+        says when to stop, and is learned from only when that is known
     conversion_fit, conversion_stop
         # [rows, horizons]: the same of the conversions
     horizons

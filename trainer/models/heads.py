@@ -79,6 +79,16 @@ class NextActionHead(nn.Module):
         row = self.own_row(context)
         return parts if row is None else torch.cat([parts, row[:, None]], dim=1)
 
+    def scale(self, slope: float) -> None:
+        """Multiply all logits, and what each source adds to them, by a number.
+
+        The last weights take it in: whoever reads the head, exported or not, needs to know nothing.
+        """
+        scale_logits(self.fusion, slope)
+        if self.row_factor is not None:
+            with torch.no_grad():
+                self.row_factor.mul_(slope)
+
     def start_from(self, prior: Tensor) -> None:
         """Let the untrained head predict the prior, or the user's own row; # [states]."""
         start_logits(self.fusion, torch.zeros_like(prior) if self.has_row else prior.log())
@@ -178,9 +188,29 @@ def start_logits(fusion: nn.Module, logits: Tensor) -> None:
         if isinstance(fusion, AdditiveFusion):
             fusion.bias.copy_(logits)
             return
-        layers = fusion.logits
-        assert isinstance(layers, nn.Sequential)
-        last = layers[-1]
-        assert isinstance(last, nn.Linear)
+        last = _last_of(fusion.logits)
         last.bias.copy_(logits)
         last.weight.mul_(0.1)
+
+
+def scale_logits(fusion: nn.Module, slope: float) -> None:
+    """Multiply what a fusion answers by a number."""
+    with torch.no_grad():
+        if isinstance(fusion, AdditiveFusion):
+            weights: tuple[Tensor, ...] = (
+                fusion.bias,
+                _last_of(fusion.sequence).weight,
+                fusion.outputs,
+            )
+        else:
+            last = _last_of(fusion.logits)
+            weights = (last.bias, last.weight)
+        for each in weights:
+            each.mul_(slope)
+
+
+def _last_of(layers: nn.Module | Tensor) -> nn.Linear:
+    assert isinstance(layers, nn.Sequential)
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    return last

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional
 
+from trainer.losses import LEAST_WEIGHT
 from trainer.models.network import Network, SequenceEncoder
 from trainer.private.cells import UnrolledCell
 from trainer.private.records import RecordBatch
 from trainer.tensors import Targets, Tensors
-from trainer.training import LEAST_WEIGHT
 
 
 def record_gradients(

@@ -127,7 +127,7 @@ def learning_curves(
     curve
         ``number``, ``loss`` and ``stop_loss`` of each epoch.
     best
-        The epoch whose weights were kept, where held-out rows chose it.
+        The epoch that held-out rows chose, where there were any.
     title
         Over the chart.
     """
@@ -144,7 +144,7 @@ def learning_curves(
             # Beside the line, on the side where there is room.
             late = best > (epochs[0] + epochs[-1]) / 2
             axes.annotate(
-                f"kept: epoch {best}",
+                f"best: epoch {best}",
                 (best, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(-5 if late else 5, -2),
@@ -160,7 +160,9 @@ def learning_curves(
         axes.set_title(title)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
         last = f"{fitted[0]:.3f} in the first epoch, {fitted[-1]:.3f} in the last"
-        kept = "" if best is None else f"; held out {held_out[best - 1]:.3f} in epoch {best}, kept"
+        kept = (
+            "" if best is None else f"; held out {held_out[best - 1]:.3f} in epoch {best}, the best"
+        )
         return picture(drawn, f"Loss by epoch: {last}{kept}.")
 
 
