@@ -5,7 +5,7 @@ configuration with `trainer compare`, prints one table and writes it as JSON. Th
 lie in ``data/logs``; CDNOW and MovieLens are what ``data/unpack_cdnow.py`` and
 ``data/unpack_movielens.py`` wrote. A log that is not there is left out, and the run is a trial.
 It takes hours: with ``--resume``, the logs that an earlier run compared with the same parameters
-are kept, so that they may be compared one after the other.
+are kept and others are added to them, so that they may be compared one after the other.
 """
 
 import argparse
@@ -39,6 +39,7 @@ LOGS = (
 # What changes no other head: conversion is trained on the encoder that the next action made.
 OVERRIDES = ("tasks.conversion=1",)
 LARGEST_ECE = 0.03
+TITLE = "Every model on real logs, from one configuration; values after the last cut"
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ def measure(arguments: argparse.Namespace) -> Result:
     """Compare all models on each log that is there; what is compared is kept log by log."""
     result = Result(
         "quality",
-        "Every model on real logs, from one configuration; values after the last cut",
+        TITLE,
         {
             "seeds of a model": arguments.seeds,
             "seed": arguments.seed,
             "configuration": configuration(),
         },
-        trial=True,
+        # What goes on with an earlier run adds to it; any other part of a run would replace it.
+        trial=arguments.seeds != QUALITY_SEEDS or not arguments.resume,
     )
     if arguments.resume:
         result.rows = result.earlier_rows(arguments.results)
@@ -121,13 +123,20 @@ def measure(arguments: argparse.Namespace) -> Result:
                 continue
             for row in rows(log, _compare(log, work / log, arguments.seeds, arguments.seed)):
                 result.add(**row)
-            result.aims = [aim for row in result.rows for aim in aims(row)]
+            _complete(result)
             result.finish(arguments.results)
+    _complete(result)
+    if {row["log"] for row in result.rows} == set(LOGS):
+        result.trial = arguments.seeds != QUALITY_SEEDS
+    return result
+
+
+def _complete(result: Result) -> None:
+    """Put the rows in order, and say what is held against them and which logs are missing."""
     result.rows.sort(key=lambda row: LOGS.index(row["log"]))
     result.aims = [aim for row in result.rows for aim in aims(row)]
-    found = {row["log"] for row in result.rows}
-    result.trial = (found, arguments.seeds) != (set(LOGS), QUALITY_SEEDS)
-    return result
+    missing = [log for log in LOGS if all(row["log"] != log for row in result.rows)]
+    result.title = TITLE + (f" (without {', '.join(missing)})" if missing else "")
 
 
 def configuration() -> str:

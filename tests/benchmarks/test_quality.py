@@ -80,6 +80,7 @@ def measured(
     logs: tuple[str, ...] = LOGS,
     seeds: int = 3,
     stops_at: str = "",
+    resume: bool = True,
 ) -> tuple[list[str], Result]:
     """The logs that a resumed run compares, and its result; it may be stopped at one of them."""
     compared = []
@@ -93,7 +94,7 @@ def measured(
     monkeypatch.setattr(quality, "_compare", compare)
     monkeypatch.setattr(quality, "_events", lambda log: results)
     asked = argparse.Namespace(
-        logs=logs, seeds=seeds, seed=7, resume=True, work=None, results=results
+        logs=logs, seeds=seeds, seed=7, resume=resume, work=None, results=results
     )
     return compared, quality.measure(asked)
 
@@ -101,15 +102,24 @@ def measured(
 def test_a_run_goes_on_where_another_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path, monkeypatch, stops_at=LOGS[2])
-    # One log more is still a part of the run; the rest makes it whole.
+    # One log more, and the table says which are missing; the rest makes it whole.
     compared, result = measured(tmp_path, monkeypatch, logs=("movielens",))
-    assert (compared, result.trial) == (["movielens"], True)
+    assert (compared, result.trial) == (["movielens"], False)
+    assert result.title == f"{quality.TITLE} (without {', '.join(LOGS[2:-1])})"
     result.finish(tmp_path)
     compared, result = measured(tmp_path, monkeypatch)
-    assert (compared, result.trial) == (list(LOGS[2:-1]), False)
+    assert (compared, result.trial, result.title) == (list(LOGS[2:-1]), False, quality.TITLE)
     per_log = len(list(rows("cdnow", METRICS)))
     assert [row["log"] for row in result.rows] == [log for log in LOGS for _ in range(per_log)]
     assert result.aims == [aim for log in LOGS for row in rows(log, METRICS) for aim in aims(row)]
+
+
+def test_a_part_of_a_run_replaces_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measured(tmp_path, monkeypatch)[1].finish(tmp_path).read_text()
+    part = measured(tmp_path, monkeypatch, logs=LOGS[:1], resume=False)[1].finish(tmp_path)
+    assert part.name == "quality-trial.json"
+    assert (tmp_path / "quality.json").read_text() == whole
+    assert not measured(tmp_path, monkeypatch, resume=False)[1].trial  # all logs, at once
 
 
 def test_what_other_settings_gave_is_not_kept(
@@ -125,8 +135,8 @@ def test_what_other_settings_gave_is_not_kept(
 
 def test_a_stopped_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured(tmp_path, monkeypatch, logs=LOGS[:1])[1].finish(tmp_path)
-    whole = json.loads((tmp_path / "quality-trial.json").read_text())["rows"]
+    whole = json.loads((tmp_path / "quality.json").read_text())["rows"]
     with monkeypatch.context() as broken, pytest.raises(OSError):
         broken.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         measured(tmp_path, monkeypatch, logs=LOGS[:2])
-    assert json.loads((tmp_path / "quality-trial.json").read_text())["rows"] == whole
+    assert json.loads((tmp_path / "quality.json").read_text())["rows"] == whole
