@@ -11,8 +11,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,24 +19,24 @@ from feature_repo.online_layout import (
     AHEAD,
     IS_NEWER,
     LAYOUT,
-    NEVER,
+    ROW,
     STORED,
     STREAMED_AHEAD,
+    STREAMED_ROW,
     TABLES,
     named,
     query_of,
     quoted,
-    streamed_query,
     view_table,
     view_table_name,
 )
 from feature_repo.online_spool import Spool
+from feature_repo.online_streamed import Streamed
 from feature_repo.packing import RowSchema
 
 BUSY_TIMEOUT_S = 30
 _APPLICATION_ID = 0x5363_616C  # "Scal": the file is one of ours
 _TOGETHER = 16  # entities that one query reads from all views: for so few, a query each costs more
-_ROWS_A_STATEMENT = 400  # of a stream: Python is waited for once a statement
 _PAGE_BYTES = 8192  # the widest rows are some kilobytes: fewer of them spill over to other pages
 
 _inherited: list[sqlite3.Connection] = []
@@ -256,8 +254,15 @@ class OnlineDatabase:
         """Delete the rows of `view` and all that is known of them."""
         with self.writing() as connection:
             connection.execute(f"drop table if exists {view_table(view)}")
-            for table in ("streamed", "schemas", "synced"):
+            self.streamed.remove_view(view)
+            for table in ("schemas", "synced"):
                 connection.execute(f"delete from {table} where view = ?", [view])
+
+    @property
+    def streamed(self) -> Streamed:
+        """What a stream has written, by this thread's connection."""
+        self.connection()
+        return self._thread.streamed
 
     def schema_id(self, view: str, schema: RowSchema) -> int:
         """Return the number that rows of this schema of `view` carry."""
@@ -297,12 +302,6 @@ class OnlineDatabase:
                 f"where {IS_NEWER}",
                 rows,
             )
-            if self._any("streamed where view = ?", [view]):
-                connection.executemany(
-                    "delete from streamed where view = ? and entity = ? "
-                    f"and (?, ifnull(?, {NEVER})) >= (event, created)",
-                    ((view, entity, event, created) for entity, event, created, _ in rows),
-                )
 
     def stream(
         self, views: Iterable[tuple[str, RowSchema, Sequence[tuple[str, bytes]]]], instant: int
@@ -312,59 +311,16 @@ class OnlineDatabase:
         They are left in the write-ahead log: call `checkpoint` when nobody waits.
         """
         self.connection().execute("pragma wal_autocheckpoint = 0")
-        with self.writing() as connection:
-            made: list[tuple[str, str, int, int, int, bytes]] = []
+        with self.writing():
+            made = []
             for view, schema, rows in views:
                 self.create_view(view)
-                number = self.schema_id(view, schema)
-                newer = self._pushed_after(view, instant, [entity for entity, _ in rows])
-                made += [
-                    (entity, view, instant, instant, number, packed)
-                    for entity, packed in rows
-                    if entity not in newer
-                ]
-            made.sort(key=itemgetter(0, 1))  # in the order of the table
-            for start in range(0, len(made), _ROWS_A_STATEMENT):
-                some = made[start : start + _ROWS_A_STATEMENT]
-                connection.execute(
-                    "insert into streamed (entity, view, event, created, schema, packed) values "
-                    f"{','.join(['(?, ?, ?, ?, ?, ?)'] * len(some))} "
-                    "on conflict do update set event = excluded.event, "
-                    "created = excluded.created, schema = excluded.schema, "
-                    f"packed = excluded.packed where {IS_NEWER}",
-                    list(chain.from_iterable(some)),
-                )
-
-    def _pushed_after(self, view: str, instant: int, entities: Sequence[str]) -> set[str]:
-        """Those of `entities` with a row newer than `instant` that no sync has made."""
-        found: set[str] = set()
-        if self._any(f"{view_table(view)} where pushed = 1"):
-            for marks, some in named(entities):
-                rows = self.connection().execute(
-                    f"select entity from {view_table(view)} where pushed = 1 and (event, "
-                    f"ifnull(created, {NEVER})) > (?, ?) and entity in ({marks})",
-                    [instant, instant, *some],
-                )
-                found.update(entity for (entity,) in rows)
-        return found
-
-    def _any(self, rows: str, parameters: Sequence[str] = ()) -> bool:
-        found = self.connection().execute(f"select 1 from {rows} limit 1", parameters)
-        return found.fetchone() is not None
+                made.append((view, self.schema_id(view, schema), rows))
+            self.streamed.write(made, instant)
 
     def read(self, view: str, entities: Sequence[str]) -> StoredRows:
         """Return the rows of those of `entities` that have one."""
-        # As of one instant: a sync moves what was streamed into the other table.
-        with self.reading() as connection:
-            found = self._loaded(view, entities)
-            for marks, some in named(entities):
-                rows = connection.execute(
-                    "select entity, event, schema, packed from streamed "
-                    f"where view = ? and entity in ({marks})",
-                    [view, *some],
-                )
-                found.update((row[0], row) for row in rows)
-            return self._stored(found)
+        return self.read_views([view], entities)[0]
 
     def _loaded(self, view: str, entities: Sequence[str]) -> dict[str, tuple]:
         """The rows of the view's own table, by entity."""
@@ -373,9 +329,7 @@ class OnlineDatabase:
         for marks, some in named(entities):
             try:
                 rows = connection.execute(
-                    f"select entity, event, schema, packed from {view_table(view)} "
-                    f"where entity in ({marks})",
-                    some,
+                    f"select {ROW} from {view_table(view)} where entity in ({marks})", some
                 )
             except sqlite3.OperationalError:
                 if self.has_view(view):
@@ -398,26 +352,33 @@ class OnlineDatabase:
                 pass  # a view without a table: each by itself
             else:
                 for row in rows:
-                    place = row[4]
-                    if place.__class__ is int:
+                    if (place := row[5]) is not None:
                         found[place][row[0]] = row
                     else:
                         streamed.append(row)
                 return self._merged(found, streamed, places)
+        # As of one instant: a sync moves what was streamed into the other tables.
         with self.reading() as connection:
             for view, place in places.items():
                 found[place] = self._loaded(view, entities)
             for marks, some in named(entities):
-                streamed += connection.execute(streamed_query(marks), some)
+                streamed += connection.execute(
+                    f"select {STREAMED_ROW} from streamed where entity in ({marks})", some
+                )
             return self._merged(found, streamed, places)
 
     def _merged(
         self, found: list[dict[str, tuple]], streamed: list[tuple], places: dict[str, int]
     ) -> list[StoredRows]:
         """Rows of views, with those that were streamed in their places."""
-        for row in streamed:
-            if (place := places.get(row[4])) is not None:
-                found[place][row[0]] = row
+        for entity, instant, bundle, packed, *_ in streamed:
+            for view, schema, piece in self.streamed.pieces(bundle, packed):
+                if (place := places.get(view)) is None:
+                    continue
+                there = found[place].get(entity)
+                # What a sync wrote is behind, whatever its instant is.
+                if there is None or there[4] is None or (there[1], there[4]) <= (instant, instant):
+                    found[place][entity] = (entity, instant, schema, piece, instant)
         return [self._stored(each) for each in found]
 
     def _stored(self, rows: dict[str, tuple]) -> StoredRows:
@@ -431,9 +392,8 @@ class OnlineDatabase:
         """Return the entities of `view`, in batches."""
         if self.has_view(view):
             rows = self.connection().execute(
-                f"select entity from {view_table(view)} "
-                "union select entity from streamed where view = ? order by entity",
-                [view],
+                f"select entity from {view_table(view)} union select entity from streamed "
+                f"where bundle in ({self.streamed.bundles_of(view)}) order by entity"
             )
             while some := rows.fetchmany(batch):
                 yield [entity for (entity,) in some]
@@ -487,15 +447,14 @@ class OnlineDatabase:
                 )
         return found
 
-    def ahead(
-        self, view: str, clock: int, instant: int, batch: int = 50_000
-    ) -> Iterator[list[str]]:
+    def ahead(self, view: str, clock: int, until: int, batch: int = 50_000) -> Iterator[list[str]]:
         """Return the entities of `view` with a row that a sync would leave, in batches."""
         if self.has_view(view):
             rows = self.connection().execute(
-                f"select entity from {view_table(view)} where {AHEAD} union "
-                f"select entity from streamed where view = :view and {STREAMED_AHEAD}",
-                {"view": view, "clock": clock, "instant": instant},
+                f"select entity from {view_table(view)} where {AHEAD} "
+                "union select entity from streamed "
+                f"where bundle in ({self.streamed.bundles_of(view)}) and {STREAMED_AHEAD}",
+                {"clock": clock, "until": until},
             )
             while some := rows.fetchmany(batch):
                 yield [entity for (entity,) in some]
@@ -565,6 +524,7 @@ class OnlineDatabase:
             connection.close()
             raise
         self._thread.schemas = {}
+        self._thread.streamed = Streamed(connection)
         self._thread.process = os.getpid()
         return connection
 

@@ -1,19 +1,19 @@
 """How packed rows lie in their SQLite file: its tables, and what is asked of them.
 
 A view that is loaded as a whole has a table of its own. A stream writes all views of a few
-entities, over and over: its rows lie in one table of all views, an entity's side by side, so that
-a batch changes few pages.
+entities, over and over: of these an entity has one row, see `online_streamed`.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-LAYOUT = 2  # of the file; an older one is set aside and made anew
+LAYOUT = 3  # of the file; an older one is set aside and made anew
 _KEYS_A_QUERY = 1000
 
+# A number is given once: whoever reads remembers what it meant.
 TABLES = """
 create table schemas (
-    id integer primary key,
+    id integer primary key autoincrement,
     view text not null,
     definition text not null,
     unique (view, definition)
@@ -24,27 +24,34 @@ create table synced (
     source text,
     clock integer
 ) without rowid;
+create table bundles (
+    id integer primary key autoincrement,
+    views text not null unique
+);
 create table streamed (
     entity text not null,
-    view text not null,
-    event integer not null,
-    created integer not null,
-    schema integer not null,
+    bundle integer not null,
+    instant integer not null,
     packed blob not null,
-    primary key (entity, view)
-) without rowid;
-create index streamed_by_view on streamed (view, entity);
+    primary key (entity, bundle)
+);
+create index streamed_by_instant on streamed (bundle, instant);
 """
 
 # A pushed row is not what a sync has written, and has no schema.
 STORED = "entity, event, created, case when pushed then -1 else schema end"
 
 # A row that was pushed after all that the build knows of: its event is in no published file yet.
-AHEAD = "pushed = 1 and ifnull(created, event) > :clock and event <= :instant"
-STREAMED_AHEAD = "created > :clock and event <= :instant"
+AHEAD = "pushed = 1 and ifnull(created, event) > :clock and event <= :until"
+STREAMED_AHEAD = "instant > :clock and instant <= :until"
+KNOWN = f"not ({STREAMED_AHEAD})"
 
 NEVER = -(2**63)  # a row without a creation time is older than one with it
 
+# A row of a view's table. The last column is null but for one that was pushed, which may be newer
+# than what was streamed.
+ROW = f"entity, event, schema, packed, case when pushed then ifnull(created, {NEVER}) end"
+STREAMED_ROW = "entity, instant, bundle, packed, instant"
 
 # Whether a row that is written takes the place of the one that is there.
 IS_NEWER = (
@@ -63,20 +70,15 @@ def named(entities: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
 def query_of(views: tuple[str, ...], entities: int) -> str:
     """One query for the rows of all views; the last column is a view's number.
 
-    Of a streamed row it is the view's name, and rows of other views are among those.
+    It is null of a streamed row, which has a bundle in place of a schema.
     """
     marks = ",".join(f"?{number}" for number in range(1, entities + 1))
     loaded = [
-        f"select entity, event, schema, packed, {number} from {view_table(view)} "
-        f"where entity in ({marks})"
+        f"select {ROW}, {number} from {view_table(view)} where entity in ({marks})"
         for number, view in enumerate(views)
     ]
-    return " union all ".join([*loaded, streamed_query(marks)])
-
-
-def streamed_query(marks: str) -> str:
-    """The query for what was streamed of some entities, in all views."""
-    return f"select entity, event, schema, packed, view from streamed where entity in ({marks})"
+    streamed = f"select {STREAMED_ROW}, null from streamed where entity in ({marks})"
+    return " union all ".join([*loaded, streamed])
 
 
 def view_table_name(view: str) -> str:

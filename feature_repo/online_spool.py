@@ -1,11 +1,11 @@
 """Changes of a sync on their way into the file of packed rows."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from feature_repo.online_layout import AHEAD, STREAMED_AHEAD, view_table
+from feature_repo.online_layout import AHEAD, view_table
 from feature_repo.packing import RowSchema
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ class Spool:
         self._database = database
         self._connection = connection
         self._views: list[str] = []
-        self._known: set[str] = set()  # views with streamed rows that the build knows
         connection.execute("pragma temp.cache_size = -16000")
 
     def add_view(self, view: str) -> None:
@@ -45,27 +44,11 @@ class Spool:
         number = len(self._views) - 1
         self._fill(f"insert into temp.gone_{number} values (?)", ((entity,) for entity in entities))
 
-    def find_known(self, clocks: Mapping[str, int], instant: int) -> None:
-        """Find the views, of those with a clock, that have streamed rows to be removed.
-
-        It reads the whole table of a stream, so it is done before the transaction, during which
-        nobody else writes. Rows that are streamed meanwhile stay.
-        """
-        connection = self._connection
-        connection.execute("create temp table clocks (view text primary key, clock integer)")
-        connection.executemany("insert into temp.clocks values (?, ?)", clocks.items())
-        found = connection.execute(
-            "select distinct view from main.streamed join temp.clocks using (view) "
-            "where created <= clock or event > ?",
-            [instant],
-        )
-        self._known = {view for (view,) in found}
-
-    def apply(self, view: str, schema: RowSchema, clock: int, instant: int) -> tuple[int, int]:
+    def apply(self, view: str, schema: RowSchema, clock: int, until: int) -> tuple[int, int]:
         """Write the changes of `view`, in the caller's transaction.
 
-        A row that was pushed or streamed and that the build does not know of yet stays (see
-        `AHEAD`); a row that is there already is not written.
+        A row that was pushed and that the build does not know of yet stays (see `AHEAD`); a row
+        that is there already is not written.
 
         Returns
         -------
@@ -73,7 +56,7 @@ class Spool:
             Rows written, rows removed.
         """
         number = self._views.index(view)
-        connection, bounds = self._connection, {"clock": clock, "instant": instant}
+        connection, bounds = self._connection, {"clock": clock, "until": until}
         self._database.create_view(view)
         written = connection.execute(
             f"insert into main.{view_table(view)} (entity, event, created, pushed, schema, packed) "
@@ -91,25 +74,11 @@ class Spool:
             f"(select entity from temp.gone_{number}) and not ({AHEAD})",
             bounds,
         ).rowcount
-        if view in self._known:
-            removed += self._remove_streamed(view, bounds)
         return written, removed
-
-    def _remove_streamed(self, view: str, bounds: Mapping[str, int]) -> int:
-        """Return how many entities have no row any more."""
-        known = f"streamed where view = :view and not ({STREAMED_AHEAD})"
-        ((gone,),) = self._connection.execute(
-            f"select count(*) from main.{known} "
-            f"and entity not in (select entity from main.{view_table(view)})",
-            {"view": view, **bounds},
-        )
-        self._connection.execute(f"delete from main.{known}", {"view": view, **bounds})
-        return gone
 
     def drop(self) -> None:
         """Drop all that was collected."""
         with suppress(sqlite3.Error):
-            self._connection.execute("drop table if exists temp.clocks")
             for number in range(len(self._views)):
                 self._connection.execute(f"drop table if exists temp.changed_{number}")
                 self._connection.execute(f"drop table if exists temp.gone_{number}")

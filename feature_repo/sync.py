@@ -222,7 +222,6 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime, follows_clock: b
         clocks = {change.name: _clock(change, known) for change in changes}
         for change in changes:
             _collect(change, target, spool, clocks[change.name])
-        spool.find_known(clocks, _microseconds_now() if follows_clock else now)
         rows, removed, cells = 0, 0, 0
         with _noting_now(home, instant), ledger.writing():
             for name in ledger.views():
@@ -234,6 +233,8 @@ def _sync(store: "FeatureStore", home: Path, instant: datetime, follows_clock: b
                 ledger.set_mark(change.name, change.mark)
                 rows, removed = rows + written, removed + gone
                 cells += written * len(schema.fields)
+            until = _microseconds_now() if follows_clock else now
+            removed += ledger.streamed.remove_known(clocks, until)
     ledger.checkpoint()
     if target.rows_written is not None:
         rows, cells = target.rows_written, target.cells_written

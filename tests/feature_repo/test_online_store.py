@@ -364,12 +364,91 @@ def test_views_are_read_together_as_each_alone(make_online, users, streamed):
     assert [sorted(each.rows) for each in found] == [sorted(asked[1::2]), sorted(asked[::2])]
     for view, each in zip(entities, found, strict=True):
         alone = opened.read(view, asked)
-        assert {user: row[:4] for user, row in each.rows.items()} == alone.rows
+        assert _told(each.rows) == _told(alone.rows)
         assert each.schemas == alone.schemas
     # A view that has no table yet has no rows, and takes none of the others'.
     absent, again = opened.read_views([f"{store.config.project}/none", entities[1]], asked)
     assert (absent.rows, absent.schemas) == ({}, {})
     assert sorted(again.rows) == sorted(asked[::2])
+
+
+def _told(rows: dict[str, tuple]) -> dict[str, tuple]:
+    return {user: row[:4] for user, row in rows.items()}
+
+
+def _value(database: OnlineDatabase, view: str, who: str) -> int | None:
+    row = database.read(view, [who]).rows.get(who)
+    return None if row is None else SCHEMA.unpack([row[3]], ["n"])["n"].to_pylist()[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    writes=st.lists(
+        st.tuples(
+            st.dictionaries(
+                st.tuples(st.sampled_from("vwx"), st.sampled_from("ab")), st.integers(0, 9)
+            ),
+            st.integers(0, 9),
+        ),
+        max_size=6,
+        unique_by=lambda write: write[1],
+    ),
+    clocks=st.dictionaries(st.sampled_from("vwx"), st.integers(-1, 9)),
+    until=st.integers(0, 9),
+    dropped=st.none() | st.sampled_from("vwx"),
+)
+def test_views_leave_what_was_streamed_each_by_itself(
+    tmp_path_factory, writes, clocks, until, dropped
+):
+    """By a naive list of all that was written: batches of any views, and a clock for each view."""
+    database = OnlineDatabase(tmp_path_factory.mktemp("any") / "store.db")
+    for view in "vwx":
+        database.create_view(view)
+    left: dict[tuple[str, str], list[tuple[int, int]]] = {}  # instant and value
+    for rows, instant in writes:
+        by_view: dict[str, list[tuple[str, bytes]]] = {}
+        for (view, who), value in rows.items():
+            packed = SCHEMA.pack([pa.array([value])], view)[0]
+            by_view.setdefault(view, []).append((who, packed))
+            left.setdefault((view, who), []).append((instant, value))
+        database.stream([(view, SCHEMA, some) for view, some in by_view.items()], instant)
+    newest = {key: max(written) for key, written in left.items()}
+    for (view, who), (_, value) in newest.items():
+        assert _value(database, view, who) == value
+    if dropped:
+        database.drop_view(dropped)
+        database.create_view(dropped)
+        newest = {key: row for key, row in newest.items() if key[0] != dropped}
+    stays = {
+        (view, who): value
+        for (view, who), (instant, value) in newest.items()
+        if view not in clocks or clocks[view] < instant <= until
+    }
+    # One that is older than the one that went may stay: that the time went back uncovers it.
+    older = {
+        (view, who): max(rows)[1]
+        for (view, who), written in left.items()
+        if view != dropped and (view, who) not in stays and view in clocks
+        if (rows := [row for row in written if clocks[view] < row[0] <= until])
+    }
+    with database.writing():
+        database.streamed.remove_known(clocks, until)
+    for key in newest:
+        found = _value(database, *key)
+        assert found == stays.get(key) or (key not in stays and found == older.get(key)), key
+    for view in "vwx":
+        named = {who for some in database.entities(view) for who in some}
+        assert named == {who for who in "ab" if _value(database, view, who) is not None}
+    database.close()
+
+
+def test_a_number_of_a_schema_is_given_once(tmp_path):
+    """Another process remembers what it meant."""
+    database = OnlineDatabase(tmp_path / "store.db")
+    database.create_view("v")
+    first = database.schema_id("v", SCHEMA)
+    database.drop_view("v")
+    assert database.schema_id("v", RowSchema((("m", "INT64"),))) > first
 
 
 def test_a_streamed_row_and_a_pushed_one_take_turns_by_their_instants(make_online):

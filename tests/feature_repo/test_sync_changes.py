@@ -283,14 +283,14 @@ def test_what_comes_during_a_sync_and_after_it_stays(publish, tmp_path, monkeypa
     sync(home)
     push(store, "u1", 98, event=seconds_now(), created=seconds_now())
     stream(store, {"u2": 99}, second=seconds_now())
-    find_known = Spool.find_known
+    add_view = Spool.add_view
 
-    def find_known_meanwhile(self: Spool, *arguments) -> None:
+    def add_view_meanwhile(self: Spool, view: str) -> None:
         push(store, "u1", 102, event=seconds_now(), created=seconds_now())
         stream(store, {"u0": 100, "u2": 101}, second=seconds_now())
-        find_known(self, *arguments)
+        add_view(self, view)
 
-    monkeypatch.setattr(Spool, "find_known", find_known_meanwhile)
+    monkeypatch.setattr(Spool, "add_view", add_view_meanwhile)
     sync(home)
     monkeypatch.undo()
     assert online(store) == expected(FIRST, 50) | {"u0": 100, "u1": 102, "u2": 101}
@@ -441,12 +441,12 @@ def test_a_note_without_room_changes_no_row(publish, tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_full_leaves_the_last_sync(publish, tmp_path):
-    """The whole sync on a file system of 256 kB: all or nothing, and then it goes on."""
+    """The whole sync on a file system of 384 kB: all or nothing, and then it goes on."""
     few, many = _many(20), _many(3_000)
     home = publish(tmp_path / "home", few)
     folder = online_store_path(home).parent
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=384k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("only root can mount a small file system")
     try:

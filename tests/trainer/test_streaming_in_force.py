@@ -60,12 +60,14 @@ def test_an_event_of_one_window_ago_has_left_it(
     # The newest first: the others are late.
     for late in reversed(events):
         engine.take([Arrival(late)])
+    now = CLOCK.replace(tzinfo=None)
+    # The third leaves the day then, the fifth the hour, and the sixth comes; none before.
+    assert engine._computation.next_steps() == {"bounds": now + US}
     engine.close()
 
     def row(view: str) -> dict[str, Any]:
         return online.rows[view]["bounds"]
 
-    now = CLOCK.replace(tzinfo=None)
     assert [row(f"user_activity_{s}")[f"event_count_{s}"] for s in ("1h", "1d", "7d", "all")] == [
         1,
         3,

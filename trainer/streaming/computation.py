@@ -256,12 +256,16 @@ class Computation:
         self._connection.close()
 
     def _find_next_steps(self, now: datetime) -> dict[str, datetime]:
-        widths = ", ".join(f"({width})" for width in self.statements.steps_us)
+        # Of an event the next step is that of the narrowest window that it has not left yet.
+        ahead = "\n".join(
+            f"when event_timestamp > $now - to_microseconds({width}) "
+            f"then event_timestamp + to_microseconds({width})"
+            for width in self.statements.steps_us
+        )
         rows = self._cursor().execute(
-            f"select user_id, min(step) from (select user_id, event_timestamp "
-            f"+ to_microseconds(width) as step from stg_events cross join (values {widths}) "
-            "as widths (width)) where step > ? group by user_id",
-            [now],
+            f"select user_id, min(case {ahead} end) as step from stg_events "
+            "group by user_id having step is not null",
+            {"now": now},
         )
         return dict(rows.fetchall())
 
