@@ -303,11 +303,19 @@ def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
     memory_kb = int(_proc_value("/proc/meminfo", "MemTotal").split()[0])
     return {
-        "cpu": _proc_value("/proc/cpuinfo", "model name"),
+        "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory_kb / 2**20, 1),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def _cpu() -> str:
+    # A name such as "AMD EPYC" is that of processors of which one is twice as fast as another.
+    name, family, model = (
+        _proc_value("/proc/cpuinfo", value) for value in ("model name", "cpu family", "model")
+    )
+    return f"{name} (family {family}, model {model})" if family.isdecimal() else name
 
 
 def _proc_value(path: str, name: str) -> str:
