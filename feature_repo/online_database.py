@@ -214,6 +214,9 @@ class OnlineDatabase:
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("rollback")
+                # Numbers that were given in it are given again, to something else.
+                thread.schemas.clear()
+                thread.streamed.forget()
                 raise
             finally:
                 thread.inside = False

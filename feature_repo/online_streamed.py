@@ -60,6 +60,10 @@ class Streamed:
             made.append((entity, numbers[places], instant, _joined(list(own.values()))))
         self._write(made)
 
+    def forget(self) -> None:
+        """Forget what numbers of bundles mean: those of a transaction that was taken back."""
+        self._bundles.clear()
+
     def pieces(self, bundle: int, packed: bytes) -> Iterator[tuple[str, int, bytes]]:
         """Return view, number of the schema, and packed row of each view of a bundle."""
         views = self._bundle(bundle)
@@ -174,7 +178,6 @@ class Streamed:
         return found
 
     def _number(self, bundle: Bundle) -> int:
-        # Not remembered: the transaction that made it may be taken back.
         views = json.dumps(bundle, ensure_ascii=False, separators=(",", ":"))
         self._connection.execute(
             "insert into bundles (views) values (?) on conflict do nothing", [views]

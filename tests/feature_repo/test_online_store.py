@@ -442,6 +442,25 @@ def test_views_leave_what_was_streamed_each_by_itself(
     database.close()
 
 
+def test_a_transaction_that_was_taken_back_leaves_no_numbers(tmp_path):
+    """What it gave numbers to is forgotten with it: another writer gives them to something else."""
+    database, other = OnlineDatabase(tmp_path / "store.db"), OnlineDatabase(tmp_path / "store.db")
+    for view in "vwx":
+        database.create_view(view)
+
+    def rows(view: str, value: int) -> tuple[str, RowSchema, list[tuple[str, bytes]]]:
+        return view, SCHEMA, [("a", SCHEMA.pack([pa.array([value])], view)[0])]
+
+    with pytest.raises(RuntimeError), database.writing():
+        database.stream([rows("v", 1), rows("w", 2)], 1)
+        assert [_value(database, view, "a") for view in "vwx"] == [1, 2, None]
+        raise RuntimeError
+    other.stream([rows("x", 3)], 2)
+    assert [_value(database, view, "a") for view in "vwx"] == [None, None, 3]
+    database.close()
+    other.close()
+
+
 def test_a_number_of_a_schema_is_given_once(tmp_path):
     """Another process remembers what it meant."""
     database = OnlineDatabase(tmp_path / "store.db")
