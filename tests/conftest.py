@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import typer  # noqa: F401  before feast, which has every deprecation told, also those of others
 from filelock import FileLock
 
 from bare_project import bare_project
