@@ -374,8 +374,10 @@ class OnlineDatabase:
         self, found: list[dict[str, tuple]], streamed: list[tuple], places: dict[str, int]
     ) -> list[StoredRows]:
         """Rows of views, with those that were streamed in their places."""
+        # Of the file that the rows are from: by now another one may lie there.
+        pieces_of = self._thread.streamed.pieces
         for entity, instant, bundle, packed, *_ in streamed:
-            for view, schema, piece in self.streamed.pieces(bundle, packed):
+            for view, schema, piece in pieces_of(bundle, packed):
                 if (place := places.get(view)) is None:
                     continue
                 there = found[place].get(entity)
