@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic_log as synthetic
 import torch
-from toy_fits import fitted, same_weights
+from toy_fits import fitted, order_two_training, same_weights
 
 from trainer import training_set
 from trainer.checkpoints import Checkpoint
@@ -21,8 +19,6 @@ from trainer.examples import Dataset
 from trainer.models.base import Training
 from trainer.models.recurrent import Recurrent
 from trainer.tensors import Targets
-
-TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +32,7 @@ def config() -> FitConfig:
 def training(
     make_dataset: Callable[..., Dataset], training_of: Callable[..., Training], config: FitConfig
 ) -> Training:
-    log = synthetic.order_two_log(users=20, events=30)
-    dataset = make_dataset(log, TRAIN_END, VALID_END, landmarks=True, waits=True)
-    return training_of(log, dataset, config)
+    return order_two_training(make_dataset, training_of, config)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import synthetic_log as synthetic
 import torch
 from rich.console import Console
-from toy_fits import fitted, same_weights
+from toy_fits import fitted, order_two_training, same_weights
 
 from feature_repo.errors import BadInput
 from trainer import terminal
@@ -43,9 +42,7 @@ def config() -> FitConfig:
 def training(
     make_dataset: Callable[..., Dataset], training_of: Callable[..., Training], config: FitConfig
 ) -> Training:
-    log = synthetic.order_two_log(users=20, events=30)
-    dataset = make_dataset(log, TRAIN_END, VALID_END, landmarks=True, waits=True)
-    return training_of(log, dataset, config)
+    return order_two_training(make_dataset, training_of, config)
 
 
 @pytest.fixture(scope="module")
