@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from trainer.models.base import Training
 from trainer.models.recurrent import Recurrent
 from trainer.training import reproducible
 
-TRAIN_END, VALID_END = datetime(2024, 1, 20), datetime(2024, 1, 24)
 DEVICES = ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
 
 
