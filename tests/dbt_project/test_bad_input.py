@@ -71,6 +71,8 @@ LOGS: list[tuple[bytes, list[str]]] = [
     (LOG.replace("\n", "\r\n", 2).encode(), ["log.csv", "end in different ways", "export"]),
     (LOG.replace("u2", "u" * 2_100_000).encode(), ["log.csv", "line 4", "2 MB", "csv.quote"]),
     (b"\0" * 40, ["log.csv", "'who'", "correct the dataset file"]),
+    (LOG.replace(",", ";").encode(), ["log.csv", "'who'", "who;what", 'csv: {delimiter: ";"}']),
+    (LOG.replace(",", "\t").encode(), ["log.csv", "'who'", 'csv: {delimiter: "\\t"}']),
     (gzip.compress(LOG.encode()), ["log.csv", "gzip", ".gz"]),
     (LOG.replace("who", "who,who", 1).encode(), ["log.csv", "two columns", "who", "csv.names"]),
     (LOG.replace(":00,2", ":00,2,5").encode(), ["log.csv", "line 3", "5 fields", "4 are named"]),
@@ -143,6 +145,16 @@ def test_files_that_are_not_there_or_do_not_agree(
     (tmp_path / "2.csv").write_text(LOG.replace("who,what", "what,who"))
     line = refused({**GOOD, "events_path": str(tmp_path / "*.csv")})
     assert str(tmp_path / "2.csv") in line and "same header" in line
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_the_delimiter_that_the_line_asks_for_is_enough(
+    delimiter: str, stage: Callable[..., Build], tmp_path: Path
+) -> None:
+    (tmp_path / "log.csv").write_text(LOG.replace(",", delimiter))
+    variables = {**GOOD, "events_path": str(tmp_path / "log.csv"), "csv": {"delimiter": delimiter}}
+    build = stage(tmp_path / "home", variables)
+    assert build.returncode == 0, build.output
 
 
 def test_compressed_files(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -74,6 +74,16 @@
   from log
 {% endmacro %}
 
+{#- What to do about a header that was read as one column, because its fields are divided by something else; else none. -#}
+{% macro other_delimiter(found) %}
+  {%- if found | length == 1 and not log_is_parquet() -%}
+    {%- for delimiter, name in [(';', ';'), ('\t', '\\t'), ('|', '|')] if delimiter in (found.keys() | first) -%}
+      {{ return('where \'' ~ name ~ '\' divides the fields, set csv: {delimiter: "' ~ name ~ '"}') }}
+    {%- endfor -%}
+  {%- endif -%}
+  {{ return(none) }}
+{% endmacro %}
+
 {#- One entry of `columns`: the name of a column of the log, or {sql: expression over its columns}. -#}
 {% macro log_value(entry, found, what) %}
   {%- if entry is mapping -%}
@@ -88,7 +98,7 @@
       {{ return({'sql': 'log.' ~ identifier(name), 'type': found[name]}) }}
     {%- endif -%}
   {%- endfor -%}
-  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ') ~ ': correct the dataset file') }}
+  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ') ~ ': ' ~ (other_delimiter(found) or 'correct the dataset file')) }}
 {% endmacro %}
 
 {#- An expression that the engine refuses is one line here; inside the model it would be twenty. -#}
