@@ -127,7 +127,7 @@ def test_many_rows_are_written_in_parts(dbt_session: DbtSession, tmp_path: Path)
     # A project to which a log is large that has a twentieth of the events.
     project = Path(shutil.copytree(PROJECT, tmp_path / "repository" / "dbt_project"))
     for name, large, less in (
-        ("models/features/user_sequence.sql", "500000", "25000"),
+        ("models/features/user_sequence.sql", "50000", "25000"),
         ("macros/updates/parts.sql", "2000000", "25000"),
         ("macros/updates/change_log.sql", "250000", "12500"),
     ):
@@ -291,6 +291,24 @@ def test_five_million_events_in_one_gigabyte(dbt_session: DbtSession, tmp_path: 
             group by user_id
         )"""
     assert build.query(counted) == [(5_000_000,)]
+
+
+@pytest.mark.slow
+def test_sequences_of_long_names_in_one_gigabyte(dbt_session: DbtSession, tmp_path: Path) -> None:
+    """The widest rows there are: fifty names of 36 characters, each four times."""
+    variables = write_uniform_log(tmp_path / "log.parquet", events=1_000_000, users=10_000)
+    name = {"sql": "md5(thing) || '-' || left(thing, 3)"}
+    variables["columns"] |= {"item_id": name, "category_id": name, "location": name}
+    limit = {"SCALESPACE_MEMORY_LIMIT": "1GB"}
+    build = dbt_session(tmp_path / "home", variables, "--select", "+user_sequence", env=limit)
+    assert build.returncode == 0, build.output
+    counted = """
+        select count(*), min(length(items[1])), max(length(items[1])) from (
+            select user_id, max_by(sequence_items, event_timestamp) as items
+            from '{features}/user_sequence.parquet'
+            group by user_id
+        )"""
+    assert build.query(counted) == [(10_000, 35, 36)]
 
 
 @pytest.mark.slow
