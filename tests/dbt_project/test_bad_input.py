@@ -147,6 +147,16 @@ def test_files_that_are_not_there_or_do_not_agree(
     assert str(tmp_path / "2.csv") in line and "same header" in line
 
 
+def test_an_expression_over_a_header_that_was_read_as_one_column(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "log.csv").write_text(LOG.replace(",", ";"))
+    columns = {**GOOD["columns"], "user_id": {"sql": "lower(who)"}}
+    line = refused({**GOOD, "events_path": str(tmp_path / "log.csv"), "columns": columns})
+    said = ["log.csv", "columns.user_id", '"who"', "who;what", 'csv: {delimiter: ";"}']
+    assert all(part in line for part in said), line
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_the_delimiter_that_the_line_asks_for_is_enough(
     delimiter: str, stage: Callable[..., Build], tmp_path: Path

@@ -295,7 +295,7 @@ def test_five_million_events_in_one_gigabyte(dbt_session: DbtSession, tmp_path: 
 
 @pytest.mark.slow
 def test_sequences_of_long_names_in_one_gigabyte(dbt_session: DbtSession, tmp_path: Path) -> None:
-    """The widest rows there are: fifty names of 36 characters, each four times."""
+    """Rows twice as wide as those of short names: of fifty events, three names each."""
     variables = write_uniform_log(tmp_path / "log.parquet", events=1_000_000, users=10_000)
     name = {"sql": "md5(thing) || '-' || left(thing, 3)"}
     variables["columns"] |= {"item_id": name, "category_id": name, "location": name}

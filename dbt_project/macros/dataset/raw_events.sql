@@ -74,14 +74,16 @@
   from log
 {% endmacro %}
 
-{#- What to do about a header that was read as one column, because its fields are divided by something else; else none. -#}
-{% macro other_delimiter(found) %}
+{#- What to do where the log has not the columns that the dataset file speaks of. -#}
+{% macro correction(found) %}
+  {#- A header that was read as one column has its fields divided by something else. -#}
   {%- if found | length == 1 and not log_is_parquet() -%}
-    {%- for delimiter, name in [(';', ';'), ('\t', '\\t'), ('|', '|')] if delimiter in (found.keys() | first) -%}
-      {{ return('where \'' ~ name ~ '\' divides the fields, set csv: {delimiter: "' ~ name ~ '"}') }}
+    {%- for delimiter in [';', '\t', '|'] if delimiter in (found.keys() | first) -%}
+      {%- set shown = delimiter | replace('\t', '\\t') -%}
+      {{ return("where '" ~ shown ~ "' divides the fields, set csv: {delimiter: \"" ~ shown ~ '"}') }}
     {%- endfor -%}
   {%- endif -%}
-  {{ return(none) }}
+  {{ return('correct the dataset file') }}
 {% endmacro %}
 
 {#- One entry of `columns`: the name of a column of the log, or {sql: expression over its columns}. -#}
@@ -98,7 +100,7 @@
       {{ return({'sql': 'log.' ~ identifier(name), 'type': found[name]}) }}
     {%- endif -%}
   {%- endfor -%}
-  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ') ~ ': ' ~ (other_delimiter(found) or 'correct the dataset file')) }}
+  {{ bad_input(setting('events_path') ~ ": no column '" ~ entry ~ "' (the dataset file names it for " ~ what ~ '); it has ' ~ found.keys() | join(', ') ~ ': ' ~ correction(found)) }}
 {% endmacro %}
 
 {#- An expression that the engine refuses is one line here; inside the model it would be twenty. -#}
@@ -106,7 +108,7 @@
   {%- set query = 'select ' ~ sql ~ ' from (select ' ~ null_columns(found) ~ ') as log' -%}
   {%- set problem = refused_query(query) -%}
   {%- if problem -%}
-    {{ bad_input(setting('events_path') ~ ': ' ~ what ~ ' cannot be computed: ' ~ problem ~ ' The log has ' ~ found.keys() | join(', ') ~ ': correct the dataset file') }}
+    {{ bad_input(setting('events_path') ~ ': ' ~ what ~ ' cannot be computed: ' ~ problem ~ ' The log has ' ~ found.keys() | join(', ') ~ ': ' ~ correction(found)) }}
   {%- endif -%}
 {% endmacro %}
 
