@@ -97,6 +97,7 @@ class Streamed:
             view for _, bundle in self._all() for view, _ in bundle if view in clocks
         )
         for view in left:
+            self._remove_replaced(view, until)
             gone += self._without_another(view, clocks[view], until)
         for number, bundle in self._all():
             known = {clocks.get(view) for view, _ in bundle}
@@ -137,6 +138,16 @@ class Streamed:
 
     def _without(self, view: str, bundle: int, packed: bytes) -> bytes:
         return _joined([piece for name, _, piece in self.pieces(bundle, packed) if name != view])
+
+    def _remove_replaced(self, view: str, until: int) -> None:
+        """Remove what a row of a later time than `until` had replaced, lest that uncovers it."""
+        later = (
+            f"select entity from streamed where bundle in ({self.bundles_of(view)}) "
+            "and instant > :until"
+        )
+        if self._connection.execute(f"{later} limit 1", {"until": until}).fetchone() is not None:
+            replaced = f"instant <= :until and entity in ({later})"
+            self.remove_view(view, replaced, {"until": until})
 
     def _without_another(self, view: str, clock: int, until: int) -> int:
         """How many entities have rows of a view that go, and none that stays."""
